@@ -1,0 +1,36 @@
+"""Rows to learn from and to be judged by: readers of data files and generators of drawn pictures.
+
+row        Row, Scene, reading JSONL files, the split by image
+images     open any picture safely
+shapes · words · charts · forms   generators: a seed and a split give one Scene, always the same
+mixture    an endless, resumable stream of training groups
+devset     suites on disk for `evaluate`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from smola_demo.data import charts, forms, shapes, words
+from smola_demo.data.row import Scene
+
+Generator = Callable[[int, str], Scene]
+
+GENERATORS: dict[str, Generator] = {
+    "shapes": shapes.generate,
+    "words": words.generate,
+    "charts": charts.generate,
+    "forms": forms.generate,
+}
+
+
+def scenes(name: str, split: str = "train", start: int = 0) -> Iterator[Scene]:
+    """Scenes of one generator without end, from seed `start` on. Raises ValueError for an unknown generator or split."""
+    if name not in GENERATORS:
+        raise ValueError(f"There is no generator '{name}'; choose one of {', '.join(GENERATORS)}.")
+    if split not in ("train", "dev"):
+        raise ValueError(f"There is no split '{split}'; choose train or dev.")
+    seed = start
+    while True:
+        yield GENERATORS[name](seed, split)
+        seed += 1

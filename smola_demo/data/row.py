@@ -1,0 +1,161 @@
+"""Rows, scenes and their splits: the shapes in which pictures and questions travel.
+
+A Row is one question on one picture. A Scene is one drawn picture with all its questions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from PIL import Image
+
+from smola_demo.data.images import open_image
+from smola_demo.tasks import ROW_TASKS, TASKS
+
+
+class RowError(ValueError):
+    """A data file that cannot be used; the message names file, line and fault."""
+
+
+class QA(NamedTuple):
+    """One question on a picture with every accepted answer, the preferred one first."""
+
+    task: str
+    question: str | None
+    answers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One question on one picture.
+
+    image     path, or a picture in memory; nothing is read before `open`
+    task      one of ours (`smola_demo.tasks`)
+    answers   all accepted answers, never empty
+    source    where the row comes from, for model cards
+    id        stable name of the row
+    kind      the task name as the file gives it, which may be finer than ours ("chart_title")
+    """
+
+    image: str | Path | Image.Image
+    task: str
+    question: str | None
+    answers: tuple[str, ...]
+    source: str
+    id: str
+    kind: str = ""
+
+    def open(self) -> Image.Image:
+        """The picture, RGB. Raises ImageError when it cannot be read."""
+        return open_image(self.image)
+
+    @property
+    def image_name(self) -> str:
+        """A name that rows on the same picture share."""
+        return self.id.rsplit("#", 1)[0] if isinstance(self.image, Image.Image) else str(self.image)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One drawn picture with its questions; `traits` name the layout and fonts it was drawn with."""
+
+    image: Image.Image
+    qa: tuple[QA, ...]
+    source: str
+    id: str
+    traits: tuple[str, ...] = ()
+
+    def rows(self) -> list[Row]:
+        """The scene as rows, one a question."""
+        return [
+            Row(self.image, qa.task, qa.question, qa.answers, self.source, f"{self.id}#{i}", qa.task)
+            for i, qa in enumerate(self.qa)
+        ]
+
+
+def read_rows(path: str | Path) -> list[Row]:
+    """Read a JSONL file of rows; image paths in it are relative to the file.
+
+    Task names may be ours or those of ROW_TASKS. Raises RowError naming the file, the line and the fault.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise RowError(f"There is no data file {path}: check the path, or leave this source out.")
+    rows: list[Row] = []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise RowError(f"{path} is not UTF-8 text: it must hold one JSON object a line.") from error
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            rows.append(_row(line, path, number))
+    if not rows:
+        raise RowError(f"{path} holds no rows: it must hold one JSON object a line.")
+    return rows
+
+
+def _row(line: str, path: Path, number: int) -> Row:
+    where = f"{path}:{number}"
+    try:
+        values: Any = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise RowError(f"{where} is not valid JSON: {error.msg} at character {error.pos}.") from error
+    if not isinstance(values, dict):
+        raise RowError(f"{where} must be a JSON object, not {type(values).__name__}.")
+    image, kind, question, answers = (values.get(key) for key in ("image", "task", "question", "answers"))
+    if not isinstance(image, str) or not image:
+        raise RowError(f'{where} needs "image", the path of a picture relative to the file.')
+    if not isinstance(kind, str) or (kind not in TASKS and kind not in ROW_TASKS):
+        raise RowError(
+            f'{where} has the task {kind!r}; "task" must be one of {", ".join([*TASKS, *ROW_TASKS])}.'
+        )
+    if question is not None and not isinstance(question, str):
+        raise RowError(f'{where} has a "question" that is neither text nor null.')
+    task = kind if kind in TASKS else ROW_TASKS[kind]
+    if TASKS[task].needs_question and not (question or "").strip():
+        raise RowError(f'{where} has no "question", and the task {kind!r} needs one.')
+    if (
+        not isinstance(answers, list)
+        or not answers
+        or not all(isinstance(a, str) and a.strip() for a in answers)
+    ):
+        raise RowError(f'{where} needs "answers", a list of at least one text, none of them empty.')
+    source = values.get("source") if isinstance(values.get("source"), str) else path.stem
+    return Row(
+        path.parent / image, task, question, tuple(answers), str(source), f"{path.stem}:{number}", kind
+    )
+
+
+def held_out(image: str | Path, dev_share: float = 0.1, salt: str = "dev") -> bool:
+    """Whether a picture belongs to the development share, decided by its file name alone.
+
+    A trailing "_NN" is left out of the decision, so that crops of one document stay on one side.
+    """
+    name = re.sub(r"_\d{1,2}$", "", Path(image).stem)
+    digest = hashlib.sha256(f"{salt}/{name}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") < dev_share * 2**64
+
+
+def split_by_image(
+    rows: Iterable[Row], dev_share: float = 0.1, salt: str = "dev"
+) -> tuple[list[Row], list[Row]]:
+    """(train, dev): rows of one picture always land on the same side, in every run and on every machine."""
+    train: list[Row] = []
+    dev: list[Row] = []
+    for row in rows:
+        (dev if held_out(row.image_name, dev_share, salt) else train).append(row)
+    return train, dev
+
+
+def group_by_image(rows: Sequence[Row]) -> list[list[Row]]:
+    """Rows that share a picture, together, in order of first appearance."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.image_name, []).append(row)
+    return list(groups.values())

@@ -1,0 +1,221 @@
+"""Drawn shapes on plain, shaded and noisy grounds, with questions on them.
+
+One object or up to ten, in twelve colours and twelve forms; the ring layout is kept for the dev split.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass
+
+from PIL import Image, ImageDraw
+
+from smola_demo.data import ground, shape_questions
+from smola_demo.data.row import Scene
+
+SIDE = 256
+SHARPEN = 2  # drawn at twice the size, so that edges come out smooth
+LAYOUTS = ("scatter", "scatter", "scatter", "row", "column", "grid", "single", "single", "coarse")
+HELD_OUT_LAYOUTS = ("ring",)
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One object: its names and where it is; x, y and radius in pixels of a 256-pixel picture."""
+
+    form: str
+    color: str
+    rgb: ground.RGB
+    x: float
+    y: float
+    radius: float
+    angle: float
+    stretch: float
+
+
+def _regular(corners: int, inner: float = 0.0) -> list[Point]:
+    steps = corners * 2 if inner else corners
+    radii = [1.0 if not inner or i % 2 == 0 else inner for i in range(steps)]
+    turns = [2 * math.pi * i / steps - math.pi / 2 for i in range(steps)]
+    return [(r * math.cos(t), r * math.sin(t)) for r, t in zip(radii, turns, strict=True)]
+
+
+def _heart() -> list[Point]:
+    turns = [2 * math.pi * i / 48 for i in range(48)]
+    wave = [13 * math.cos(t) - 5 * math.cos(2 * t) - 2 * math.cos(3 * t) - math.cos(4 * t) for t in turns]
+    return [(math.sin(t) ** 3, -(w + 2.5) / 15.0) for t, w in zip(turns, wave, strict=True)]
+
+
+def _cross(w: float = 0.34) -> list[Point]:
+    return [
+        (-w, -1),
+        (w, -1),
+        (w, -w),
+        (1, -w),
+        (1, w),
+        (w, w),
+        (w, 1),
+        (-w, 1),
+        (-w, w),
+        (-1, w),
+        (-1, -w),
+        (-w, -w),
+    ]
+
+
+_ARROW: list[Point] = [(-1, -0.3), (0.15, -0.3), (0.15, -0.75), (1, 0), (0.15, 0.75), (0.15, 0.3), (-1, 0.3)]
+_BOX: list[Point] = [(-0.85, -0.85), (0.85, -0.85), (0.85, 0.85), (-0.85, 0.85)]
+
+# Form → (outline in a unit circle, largest turn in degrees that keeps its name).
+OUTLINES: dict[str, tuple[list[Point], float]] = {
+    "circle": (_regular(64), 0),
+    "square": (_BOX, 12),
+    "triangle": (_regular(3), 180),
+    "rectangle": (_BOX, 15),
+    "star": (_regular(5, 0.42), 180),
+    "diamond": ([(0, -1), (0.68, 0), (0, 1), (-0.68, 0)], 0),
+    "pentagon": (_regular(5), 180),
+    "hexagon": (_regular(6), 180),
+    "oval": (_regular(64), 25),
+    "cross": (_cross(), 12),
+    "heart": (_heart(), 20),
+    "arrow": (_ARROW, 180),
+}
+_COMMON = ("circle", "square", "triangle", "rectangle", "star")
+
+
+def _outline(shape: Shape) -> list[Point]:
+    points, _ = OUTLINES[shape.form]
+    cos, sin = math.cos(math.radians(shape.angle)), math.sin(math.radians(shape.angle))
+    wide, high = (1.0, shape.stretch) if shape.stretch <= 1 else (1.0 / shape.stretch, 1.0)
+    scaled = [(x * wide * shape.radius, y * high * shape.radius) for x, y in points]
+    return [(shape.x + x * cos - y * sin, shape.y + x * sin + y * cos) for x, y in scaled]
+
+
+def _make(rng: random.Random, form: str, color: str, place: tuple[float, float, float]) -> Shape:
+    x, y, radius = place
+    limit = OUTLINES[form][1]
+    angle = rng.choice((0.0, rng.uniform(-limit, limit))) if limit else 0.0
+    stretch = 1.0
+    if form in ("rectangle", "oval"):
+        stretch = rng.uniform(0.4, 0.68)
+        stretch = rng.choice((stretch, 1 / stretch))
+    return Shape(form, color, ground.jitter(rng, ground.COLORS[color]), x, y, radius, angle, stretch)
+
+
+def _places(rng: random.Random, layout: str, count: int) -> list[tuple[float, float, float]]:
+    """Centre and radius of each object, in drawing order."""
+    if layout in ("single", "coarse"):
+        radius = rng.uniform(22, 100)
+        return [(rng.uniform(radius, SIDE - radius), rng.uniform(radius, SIDE - radius), radius)]
+    if layout in ("row", "column"):
+        step = SIDE / count
+        across = rng.uniform(80, 176)
+        line = [
+            (step * (i + 0.5), across + rng.uniform(-12, 12), min(step * 0.44, 52) * rng.uniform(0.75, 1))
+            for i in range(count)
+        ]
+        return line if layout == "row" else [(y, x, r) for x, y, r in line]
+    if layout == "grid":
+        columns = 2 if count <= 4 else 3
+        rows = math.ceil(count / columns)
+        wide, high = SIDE / columns, SIDE / rows
+        radius = min(wide, high) * 0.38
+        cells = [(wide * (i % columns + 0.5), high * (i // columns + 0.5)) for i in range(count)]
+        return [
+            (x + rng.uniform(-4, 4), y + rng.uniform(-4, 4), radius * rng.uniform(0.75, 1)) for x, y in cells
+        ]
+    if layout == "ring":
+        start = rng.uniform(0, 2 * math.pi)
+        turns = [start + 2 * math.pi * i / count for i in range(count)]
+        radius = min(40.0, 85 * math.sin(math.pi / max(count, 2)) * 0.9)
+        return [(128 + 85 * math.cos(t), 128 + 85 * math.sin(t), radius) for t in turns]
+    return _scatter(rng, count)
+
+
+def _scatter(rng: random.Random, count: int) -> list[tuple[float, float, float]]:
+    largest = 62 if count <= 3 else 46 if count <= 6 else 34
+    placed: list[tuple[float, float, float]] = []
+    for _ in range(count * 60):
+        radius = rng.uniform(largest * 0.45, largest)
+        x, y = rng.uniform(radius, SIDE - radius), rng.uniform(radius, SIDE - radius)
+        if all(math.hypot(x - px, y - py) > (radius + pr) * 0.97 for px, py, pr in placed):
+            placed.append((x, y, radius))
+            if len(placed) == count:
+                break
+    return placed
+
+
+def _background(rng: random.Random, size: tuple[int, int]) -> tuple[Image.Image, str, tuple[ground.RGB, ...]]:
+    """(picture, its name or "" where no single word fits, the colours objects must stand out from)."""
+    kind = rng.random()
+    names = list(ground.COLORS) + ["white"] * 8 + ["black"] * 2 + ["gray"]
+    if kind < 0.5:
+        name = rng.choice(names)
+        color = ground.jitter(rng, ground.COLORS[name], 5)
+        return ground.plain(size, color), name, (color,)
+    pale = tuple(rng.randint(185, 255) for _ in range(3))
+    start = (pale[0], pale[1], pale[2])
+    if kind < 0.7:
+        return ground.plain(size, start), "", (start,)
+    if kind < 0.85:
+        end = ground.jitter(rng, start, 60)
+        return ground.gradient(rng, size, start, end), "", (start, end)
+    return ground.noisy(rng, ground.blotchy(rng, size, start, 14), rng.uniform(4, 16)), "", (start,)
+
+
+def generate(seed: int, split: str = "train") -> Scene:
+    """The scene of this seed: about 256×256 px RGB with caption, counting and other questions."""
+    rng = random.Random(f"shapes/{split}/{seed}")
+    layouts = LAYOUTS if split != "dev" else LAYOUTS + HELD_OUT_LAYOUTS * 5
+    layout = rng.choice(layouts)
+    size = (SIDE * SHARPEN, SIDE * SHARPEN)
+    image, background, avoid = _background(rng, size)
+    colors = [
+        n
+        for n, c in ground.COLORS.items()
+        if n != background and all(ground.distance(c, a) > 170 for a in avoid)
+    ]
+    forms = list(
+        _COMMON[:4]
+        if layout == "coarse" and rng.random() < 0.7
+        else _COMMON
+        if rng.random() < 0.4
+        else OUTLINES
+    )
+    single = layout in ("single", "coarse")
+    places = _places(rng, layout, 1 if single else rng.randint(3 if layout == "ring" else 2, 10))
+    kinds = [(rng.choice(forms), rng.choice(colors)) for _ in range(rng.randint(1, 4))]
+    if rng.random() < 0.4:  # one colour or one form for all, so that the other is what tells objects apart
+        same = rng.randrange(2)
+        kinds = [(kinds[0][0], c) if same == 0 else (f, kinds[0][1]) for f, c in kinds]
+    shapes = [_make(rng, *rng.choice(kinds), place) for place in places]
+    _draw(rng, image, shapes)
+    image = _finish(rng, image, layout)
+    qa = shape_questions.ask(rng, shapes, background)
+    return Scene(image, qa, "drawn shapes", f"shapes/{split}/{seed}", (f"layout:{layout}",))
+
+
+def _draw(rng: random.Random, image: Image.Image, shapes: list[Shape]) -> None:
+    pen = ImageDraw.Draw(image)
+    edge = rng.random()
+    for shape in shapes:
+        points = [(x * SHARPEN, y * SHARPEN) for x, y in _outline(shape)]
+        pen.polygon(points, fill=shape.rgb)
+        if edge < 0.2:
+            line = (0, 0, 0) if ground.luminance(shape.rgb) > 60 else (255, 255, 255)
+            pen.line([*points, points[0], points[1]], fill=line, width=2 * SHARPEN, joint="curve")
+
+
+_ZOOMS = (Image.Resampling.NEAREST, Image.Resampling.BILINEAR, Image.Resampling.BICUBIC)
+
+
+def _finish(rng: random.Random, image: Image.Image, layout: str) -> Image.Image:
+    image = image.reduce(SHARPEN)
+    if layout == "coarse":  # a 64-pixel picture blown up, as small icons arrive
+        small = image.resize((64, 64), rng.choice((Image.Resampling.BOX, Image.Resampling.NEAREST)))
+        return small.resize((SIDE, SIDE), rng.choice(_ZOOMS))
+    return ground.worn(rng, image, 0.3)

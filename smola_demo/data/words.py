@@ -1,0 +1,235 @@
+"""Rendered words and short lines: signs, labels, numbers, dates, on plain and noisy grounds.
+
+Answers have 1 to 60 characters. The two-block layout and some faces are kept for the dev split.
+"""
+
+from __future__ import annotations
+
+import random
+import string
+from functools import lru_cache
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from smola_demo.data import fonts, ground
+from smola_demo.data.row import QA, Scene
+
+LAYOUTS = ("center", "center", "anywhere", "anywhere", "wrapped", "sign", "strip")
+HELD_OUT_LAYOUTS = ("blocks",)
+MAX_CHARS = 60
+_SMALLEST = 13  # pixels; smaller letters are lost on a model that sees 256 x 256
+
+
+@lru_cache(maxsize=1)
+def word_list() -> tuple[str, ...]:
+    """Common English words in lower case, in alphabetical order."""
+    return tuple((Path(__file__).parent / "words.txt").read_text(encoding="utf-8").split())
+
+
+def _code(rng: random.Random, length: int, alphabet: str = string.ascii_uppercase + string.digits) -> str:
+    return "".join(rng.choice(alphabet) for _ in range(length))
+
+
+def _number(rng: random.Random) -> str:
+    kind = rng.randrange(8)
+    if kind == 0:
+        return str(rng.randint(0, 99))
+    if kind == 1:
+        return str(rng.randint(100, 99999))
+    if kind == 2:
+        return f"{rng.choice('$£€')}{rng.randint(0, 999)}.{rng.randint(0, 99):02d}"
+    if kind == 3:
+        return f"{rng.randint(0, 23)}:{rng.randint(0, 59):02d}"
+    if kind == 4:
+        return f"{rng.randint(1, 28):02d}/{rng.randint(1, 12):02d}/{rng.randint(1990, 2030)}"
+    if kind == 5:
+        return f"{rng.randint(1, 100)}%"
+    if kind == 6:
+        return (
+            f"{_code(rng, rng.randint(1, 3), string.ascii_uppercase)}{rng.choice('- ')}{rng.randint(1, 9999)}"
+        )
+    return f"{rng.randint(1, 999):,}".replace(",", "") + f".{rng.randint(0, 99)}"
+
+
+def _cased(rng: random.Random, text: str) -> str:
+    choice = rng.random()
+    if choice < 0.3:
+        return text.upper()
+    if choice < 0.55:
+        return text.title()
+    if choice < 0.75:
+        return text[0].upper() + text[1:]
+    return text
+
+
+def phrase(rng: random.Random) -> str:
+    """Something short that is written somewhere: a word, a few words, a number, a code, a mixture."""
+    kind = rng.random()
+    words = word_list()
+    if kind < 0.34:
+        return _cased(rng, rng.choice(words))
+    if kind < 0.62:
+        return _cased(rng, " ".join(rng.choice(words) for _ in range(rng.choice((2, 2, 2, 3, 3, 4)))))
+    if kind < 0.78:
+        return _number(rng)
+    if kind < 0.86:
+        return f"{_cased(rng, rng.choice(words))} {_number(rng)}"
+    if kind < 0.93:
+        mixed = string.ascii_letters + string.digits
+        return _code(
+            rng, rng.randint(1, 9), rng.choice((string.ascii_uppercase, string.ascii_lowercase, mixed))
+        )
+    line = " ".join(rng.choice(words) for _ in range(rng.randint(5, 8)))[:MAX_CHARS].rsplit(" ", 1)[0]
+    return line[0].upper() + line[1:] + rng.choice(("", ".", "!", "?"))
+
+
+def _wrap(rng: random.Random, text: str, lines: int) -> str:
+    """The text broken at spaces into about `lines` lines of similar length."""
+    target = max(len(text) / lines, max(len(word) for word in text.split()))
+    out: list[str] = []
+    for word in text.split():
+        if out and len(out[-1]) + 1 + len(word) <= target + 2:
+            out[-1] += " " + word
+        else:
+            out.append(word)
+    return "\n".join(out)
+
+
+def _fitted(
+    rng: random.Random, face: str, text: str, room: tuple[float, float]
+) -> ImageFont.FreeTypeFont | None:
+    """The face at a random size that fits the room; None when even the smallest legible size does not."""
+    pen = ImageDraw.Draw(Image.new("L", (1, 1)))
+    probe = fonts.font(face, 40)
+    box = pen.multiline_textbbox((0, 0), text, font=probe, spacing=6)
+    largest = int(40 * min(room[0] / max(box[2], 1), room[1] / max(box[3], 1)))
+    if largest < _SMALLEST:
+        return None
+    return fonts.font(face, rng.randint(max(_SMALLEST, min(largest, 90) // 2), min(largest, 90)))
+
+
+def _paper(rng: random.Random, size: tuple[int, int], color: ground.RGB) -> Image.Image:
+    kind = rng.random()
+    if kind < 0.5:
+        return ground.plain(size, color)
+    if kind < 0.65:
+        return ground.gradient(rng, size, color, ground.jitter(rng, color, 45))
+    if kind < 0.85:
+        return ground.blotchy(rng, size, color, rng.uniform(4, 22))
+    return ground.noisy(rng, ground.plain(size, color), rng.uniform(8, 35))
+
+
+def _colors(rng: random.Random) -> tuple[ground.RGB, ground.RGB, str]:
+    """(paper, ink, name of the ink's colour): at least 100 levels of brightness apart."""
+    while True:
+        if rng.random() < 0.4:
+            paper, name = (255, 255, 255), "black"
+        else:
+            base = rng.choice(list(ground.COLORS.values()))
+            paper, name = ground.jitter(rng, base, 40), rng.choice(list(ground.COLORS))
+        ink = ground.jitter(rng, ground.COLORS[name], 8)
+        if abs(ground.luminance(paper) - ground.luminance(ink)) > 100:
+            return paper, ink, name
+
+
+def _stamp(rng: random.Random, text: str, face: ImageFont.FreeTypeFont, ink: ground.RGB) -> Image.Image:
+    """The text as a transparent picture cut to its ink, now and then slightly turned."""
+    pen = ImageDraw.Draw(Image.new("L", (1, 1)))
+    x0, y0, x1, y1 = pen.multiline_textbbox((0, 0), text, font=face, spacing=6)
+    layer = Image.new("RGBA", (max(1, int(x1 - x0) + 6), max(1, int(y1 - y0) + 6)), (*ink, 0))
+    align = rng.choice(("left", "center"))
+    ImageDraw.Draw(layer).multiline_text(
+        (3 - x0, 3 - y0), text, font=face, fill=(*ink, 255), spacing=6, align=align
+    )
+    if rng.random() < 0.35:
+        return layer.rotate(rng.uniform(-9, 9), Image.Resampling.BICUBIC, expand=True)
+    return layer
+
+
+def _size(rng: random.Random, layout: str) -> tuple[int, int]:
+    if layout == "strip":
+        return rng.randint(200, 320), rng.randint(60, 110)
+    return rng.choice(((256, 256), (256, 256), (rng.randint(200, 320), rng.randint(160, 256))))
+
+
+def generate(seed: int, split: str = "train") -> Scene:
+    """The scene of this seed: RGB, 200-320 × 60-256 px, with `read` and now and then a question on the text."""
+    rng = random.Random(f"words/{split}/{seed}")
+    layout = rng.choice(LAYOUTS if split != "dev" else LAYOUTS + HELD_OUT_LAYOUTS * 5)
+    size = _size(rng, layout)
+    paper, ink, name = _colors(rng)
+    image = _paper(rng, size, paper)
+    face = fonts.pick(rng, split)
+    if layout == "sign":
+        _panel(rng, image, paper, ink)
+    room = (size[0] * 0.82, size[1] * (0.6 if layout != "blocks" else 0.36))
+    parts: list[str] = []
+    for i in range(2 if layout == "blocks" else 1):
+        text, fitted = _phrase_that_fits(rng, face, layout, room)
+        stamp = _stamp(rng, text, fitted, ink)
+        free = (max(0, size[0] - stamp.width), max(0, size[1] - stamp.height))
+        if layout == "blocks":
+            spot = (int(free[0] * rng.random()), int(size[1] * (0.06 + 0.48 * i)))
+        elif layout == "anywhere":
+            spot = (int(free[0] * rng.random()), int(free[1] * rng.random()))
+        else:
+            spot = (free[0] // 2, free[1] // 2)
+        image.paste(stamp, spot, stamp)
+        parts.append(text)
+    text = "\n".join(parts)
+    image = ground.worn(rng, image)
+    return Scene(
+        image,
+        _questions(rng, text, name),
+        "drawn words",
+        f"words/{split}/{seed}",
+        (f"layout:{layout}", f"font:{face}"),
+    )
+
+
+def _panel(rng: random.Random, image: Image.Image, paper: ground.RGB, ink: ground.RGB) -> None:
+    """A framed plate in the middle, like a road or a shop sign."""
+    width, height = image.size
+    box = (width * 0.05, height * 0.14, width * 0.95, height * 0.86)
+    ImageDraw.Draw(image).rounded_rectangle(
+        box, radius=rng.randint(0, 24), fill=paper, outline=ink, width=rng.randint(2, 6)
+    )
+
+
+def _phrase_that_fits(
+    rng: random.Random, face: str, layout: str, room: tuple[float, float]
+) -> tuple[str, ImageFont.FreeTypeFont]:
+    while True:
+        text = phrase(rng)
+        if " " in text and (layout in ("wrapped", "sign") or len(text) > 18) and layout != "strip":
+            text = _wrap(rng, text, rng.randint(2, 4))
+        fitted = _fitted(rng, face, text, room)
+        if fitted is not None and len(text) <= MAX_CHARS:
+            return text, fitted
+
+
+def _questions(rng: random.Random, text: str, ink: str) -> tuple[QA, ...]:
+    one_line = " ".join(text.split())
+    qa = [QA("read", None, (text,))]
+    words = one_line.split()
+    if len(words) <= 2 and rng.random() < 0.4:
+        what = "word" if len(words) == 1 and one_line.isalpha() else "text"
+        phrases = (
+            f"What {what} is written?",
+            "What does it say?",
+            f"What {what} is shown?",
+            "What does the sign say?",
+        )
+        qa.append(QA("vqa", rng.choice(phrases), (one_line,)))
+    if rng.random() < 0.25:
+        qa.append(QA("vqa", f"What {rng.choice(('color', 'color', 'colour'))} is the text?", (ink,)))
+    if len(words) > 1 and rng.random() < 0.25:
+        qa.append(
+            QA(
+                "count",
+                rng.choice(("How many words are there?", "How many words are in the image?")),
+                (str(len(words)),),
+            )
+        )
+    return tuple(qa)
