@@ -1,0 +1,206 @@
+"""What a mixture and a training run are made of: frozen, validated, plain values that go to JSON and back.
+
+Knows nothing of torch, of files or of the command line.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, Self, cast, get_args, get_origin, get_type_hints
+
+Group = Literal["visual", "text", "multimodal"]
+Routing = Literal["token", "prefix"]
+Precision = Literal["nf4", "int8", "bf16", "fp32"]
+Stage = Literal["align", "experts"]
+Method = Literal["smola", "lora"]
+
+# Visual first: a decode step has no visual token, so what it needs is one slice of the fused weights.
+GROUPS: tuple[Group, ...] = get_args(Group)
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+
+class ConfigError(ValueError):
+    """A value that no run could use; the message names the field, the value and what is allowed."""
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise ConfigError(message)
+
+
+def _require_positive(config: JsonConfig, *names: str) -> None:
+    for name in names:
+        _require(getattr(config, name) > 0, f"{name} must be positive, not {getattr(config, name)}")
+
+
+def _is_kind(value: Any, kind: Any) -> bool:
+    """Whether a value is of the annotated kind; an int may stand for a float, a bool for neither."""
+    if get_origin(kind) is tuple:
+        return isinstance(value, tuple) and all(
+            _is_kind(v, get_args(kind)[0]) for v in cast("tuple[Any]", value)
+        )
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if kind is float:
+        return _is_kind(value, int) or (isinstance(value, float) and math.isfinite(value))
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+
+
+def _from_json(value: Any, kind: Any) -> Any:
+    if get_origin(kind) is tuple and isinstance(value, list):
+        return tuple(_from_json(v, get_args(kind)[0]) for v in cast("list[Any]", value))
+    if isinstance(value, dict) and isinstance(kind, type) and issubclass(kind, JsonConfig):
+        return kind.from_dict(cast("dict[str, Any]", value))
+    return cast("Any", value)
+
+
+def _spell(kind: Any) -> str:
+    if get_origin(kind) is tuple:
+        return f"a list, each {_spell(get_args(kind)[0])}"
+    if get_origin(kind) is Literal:
+        return "one of " + ", ".join(get_args(kind))
+    names = {int: "a whole number", float: "a finite number", str: "text", bool: "true or false"}
+    return names.get(kind, "an object")
+
+
+@dataclass(frozen=True)
+class JsonConfig:
+    """Kinds of values, reading from and writing to plain JSON objects: shared by every config here."""
+
+    def __post_init__(self) -> None:
+        for name, kind in get_type_hints(type(self)).items():
+            value = getattr(self, name)
+            _require(_is_kind(value, kind), f"{name} must be {_spell(kind)}, not {value!r}")
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Build from a JSON object. Raises ConfigError on a wrong or absent key or value."""
+        kinds = get_type_hints(cls)
+        unknown = sorted(set(values) - set(kinds))
+        _require(
+            not unknown, f"{cls.__name__} has no {', '.join(unknown)}; it has {', '.join(sorted(kinds))}"
+        )
+        try:
+            return cls(**{name: _from_json(value, kinds[name]) for name, value in values.items()})
+        except TypeError as error:  # a field without a default was left out
+            raise ConfigError(f"{cls.__name__}: {error}") from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The values as a JSON object (tuples become lists, configs become objects)."""
+        return json.loads(json.dumps(asdict(self)))
+
+
+@dataclass(frozen=True)
+class SmolaConfig(JsonConfig):
+    """One Omni-SMoLA mixture, the same for every wrapped linear.
+
+    groups            expert sets, each with its own router: "visual" and "text" serve their own tokens,
+                      "multimodal" serves all
+    num_experts       experts per group (E)
+    rank              rank of one expert (r)
+    num_slots         slots per expert (S); more than one only means something when routing is "prefix"
+    routing           "token": every token mixes the experts' outputs for itself.
+                      "prefix": Soft MoE; slots pool the prompt's tokens, every token mixes the slots' outputs
+    target_modules    leaf names of the linears to wrap inside the language model
+    layers            indices of the language-model layers to wrap; empty means all
+    shared_router     linears that read the same input (q, k, v; gate, up) share one router
+    router_scale      first value of the learned scale on the cosine logits; 1.0 starts nearly uniform
+    """
+
+    groups: tuple[Group, ...] = GROUPS
+    num_experts: int = 8
+    rank: int = 4
+    num_slots: int = 1
+    routing: Routing = "token"
+    target_modules: tuple[str, ...] = ("q_proj", "v_proj", "down_proj")
+    layers: tuple[int, ...] = ()
+    shared_router: bool = False
+    router_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(bool(self.groups), "groups is empty; choose from " + ", ".join(GROUPS))
+        _require(len(set(self.groups)) == len(self.groups), f"groups repeats a name: {self.groups}")
+        # One order everywhere, so that traces and files agree.
+        object.__setattr__(self, "groups", tuple(sorted(self.groups, key=GROUPS.index)))
+        _require_positive(self, "num_experts", "rank", "num_slots", "router_scale")
+        _require(
+            self.routing == "prefix" or self.num_slots == 1,
+            f"num_slots is {self.num_slots}, but token routing has no slots: "
+            "set num_slots to 1 or routing to 'prefix'",
+        )
+        _require(bool(self.target_modules), "target_modules is empty; name a linear, such as 'q_proj'")
+        _require(all(i >= 0 for i in self.layers), f"layers must not be negative: {self.layers}")
+
+
+@dataclass(frozen=True)
+class DataSource(JsonConfig):
+    """One ingredient of a training mixture.
+
+    name      a generator ("shapes", "words", "charts", "forms") or the path of a JSONL file of rows
+    weight    how often it is drawn, relative to the others
+    tasks     keep only rows of these tasks; empty keeps all
+    """
+
+    name: str
+    weight: float = 1.0
+    tasks: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(self.weight > 0, f"weight of data source '{self.name}' must be positive, not {self.weight}")
+
+
+@dataclass(frozen=True)
+class TrainConfig(JsonConfig):
+    """One training run: what is trained, on what, for how long, and where the result goes.
+
+    stage "align" trains the connector (and, if `tune_vision`, the vision tower) of the embedded backbone;
+    stage "experts" trains routers and experts only. Learning rates are peak values of a cosine schedule
+    with a linear warm-up over the first `warmup` share of the steps.
+    """
+
+    stage: Stage
+    output: str
+    data: tuple[DataSource, ...]
+    method: Method = "smola"
+    smola: SmolaConfig = field(default_factory=SmolaConfig)
+    lora_rank: int = 96
+    backbone: str = "embedded"
+    precision: str = "auto"
+    init_experts: str = ""
+    steps: int = 1000
+    batch_size: int = 8
+    gradient_accumulation: int = 1
+    pack: int = 5
+    max_answer_tokens: int = 64
+    learning_rate: float = 1e-3
+    router_learning_rate: float = 1e-3
+    scale_learning_rate: float = 1e-2
+    weight_decay: float = 0.0
+    warmup: float = 0.03
+    clip_norm: float = 1.0
+    tune_vision: bool = False
+    vision_learning_rate: float = 1e-4
+    mixed_precision: Literal["no", "bf16"] = "no"
+    num_workers: int = 0
+    seed: int = 0
+    save_every: int = 100
+    log_every: int = 10
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(bool(self.data), "data is empty; name at least one source")
+        _require(bool(self.output), "output is empty; name the folder the checkpoint goes to")
+        _require_positive(
+            self, "steps", "batch_size", "gradient_accumulation", "pack", "max_answer_tokens", "save_every"
+        )
+        _require_positive(
+            self, "log_every", "lora_rank", "clip_norm", "learning_rate", "router_learning_rate"
+        )
+        _require_positive(self, "scale_learning_rate", "vision_learning_rate")
+        _require(0 <= self.warmup < 1, f"warmup is a share of the steps, 0 to below 1, not {self.warmup}")
+        prefix = self.method == "smola" and self.smola.routing == "prefix" and self.stage == "experts"
+        _require(not (prefix and self.pack > 1), "prefix routing pools one row's prompt: set pack to 1")

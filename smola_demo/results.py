@@ -1,0 +1,156 @@
+"""The records that leave the engine: plain, frozen, on the CPU, safe to hand to any thread or to a page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+
+    from smola_demo.trace import RoutingTrace
+
+
+@dataclass(frozen=True)
+class Request:
+    """One question to the engine. `ablation` is the text form of an AblationSpec; empty means none."""
+
+    image: Image.Image
+    task: str
+    question: str | None = None
+    ablation: str = ""
+    max_new_tokens: int | None = None
+
+
+@dataclass(frozen=True)
+class Token:
+    """One answer token: its text, its vocabulary id and its log-probability in nats."""
+
+    text: str
+    id: int
+    logprob: float
+
+
+@dataclass(frozen=True)
+class Step:
+    """One streamed step: the newest token, the answer so far, and where the model routed while producing it.
+
+    weight and contribution are (group, layer, expert), mean over projections and over the step's tokens of
+    the group; step 0 covers the whole prompt, later steps the one token read. Empty groups are 0. None when
+    nothing is captured.
+    """
+
+    index: int
+    token: Token
+    text: str
+    phase: str
+    weight: np.ndarray | None
+    contribution: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds, and tokens per second while decoding."""
+
+    load_s: float
+    prefill_s: float
+    decode_s: float
+    tokens_per_s: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A finished answer. `logprob` is the sum over its tokens, the end token included, in nats."""
+
+    text: str
+    task: str
+    question: str | None
+    tokens: tuple[Token, ...]
+    logprob: float
+    ablation: str
+    modules_touched: int
+    backbone: str
+    experts: str
+    precision: str
+    compute: str
+    device: str
+    timing: Timing
+    memory_mb: float
+    stopped: str  # "end" (the model ended it), "length" or "cancelled"
+    trace: RoutingTrace | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One request answered twice, without and with an ablation, the same baseline answer scored by both.
+
+    delta_logprobs: per token of the baseline answer, ablated minus baseline, nats, both teacher-forced.
+    divergence: Jensen-Shannon divergence (nats) of the remaining routing per layer, over the same tokens.
+    """
+
+    baseline: Answer
+    ablated: Answer
+    delta_logprob: float
+    delta_logprobs: tuple[float, ...]
+    divergence: tuple[float, ...]
+    layers: tuple[int, ...]
+    answer_changed: bool
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What taking one expert (or one expert's layer or projection) out does to the baseline answer."""
+
+    group: str
+    expert: int
+    where: str  # "all", "layer 12" or "projection q_proj"
+    spec: str
+    delta_logprob: float
+    js: float
+    weight: float
+    contribution: float
+    answer_changed: bool
+    answer: str
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Leave-one-out effects on one baseline answer, in the order of the experts."""
+
+    baseline: Answer
+    effects: tuple[Effect, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a long call has come, for a progress bar."""
+
+    done: int
+    total: int
+    what: str
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """What is loaded, for the page and for `info`. `experts_state` is "none", "untrained" or "trained"."""
+
+    backbone: str
+    backbone_name: str
+    licence: str
+    experts: str
+    experts_state: str
+    experts_steps: int
+    routing: str
+    groups: tuple[str, ...]
+    num_experts: int
+    rank: int
+    layers: tuple[int, ...]
+    projections: tuple[str, ...]
+    precision: str
+    compute: str
+    device: str
+    memory_mb: float
+    load_s: float
+    tasks: tuple[str, ...] = field(default=())
