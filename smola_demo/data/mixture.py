@@ -17,11 +17,9 @@ from PIL import Image
 from smola_demo.config import DataSource
 from smola_demo.data import GENERATORS
 from smola_demo.data.images import open_image
-from smola_demo.data.row import QA, Row, RowError, group_by_image, read_rows, split_by_image
+from smola_demo.data.row import QA, SKIPPED_KINDS, Row, RowError, group_by_image, read_rows, split_by_image
 from smola_demo.tasks import TASKS
 
-# Rows of this kind need an article that nobody gives the model; learning them would teach it to make things up.
-SKIPPED_KINDS = frozenset({"chart_qa_open"})
 MAX_ANSWER_CHARS = 120
 _CYCLE = 1024  # items after which every source has had exactly its share
 
@@ -56,7 +54,8 @@ class Mixture:
     pack              most items on one picture
     seed              two mixtures with the same sources and seed are the same
     max_answer_chars  items with a longer answer are left out, never cut
-    dev_share, salt   the share of each file's pictures that is never drawn (see `split_by_image`)
+    dev_share, salt   the share of each file's pictures kept for development (see `split_by_image`)
+    split             "train", or "dev" for the kept share and the generators' development drawings
 
     Raises RowError when a file is missing, broken, or has nothing left after the filters.
     """
@@ -69,6 +68,7 @@ class Mixture:
         max_answer_chars: int = MAX_ANSWER_CHARS,
         dev_share: float = 0.1,
         salt: str = "dev",
+        split: str = "train",
     ) -> None:
         if not sources:
             raise RowError("The mixture has no source: name at least one generator or JSONL file.")
@@ -80,7 +80,7 @@ class Mixture:
                 raise RowError(
                     f"Source '{source.name}' asks for the task '{unknown[0]}'; there are {', '.join(TASKS)}."
                 )
-        self.seed, self.pack, self.max_answer_chars = seed, pack, max_answer_chars
+        self.seed, self.pack, self.max_answer_chars, self.split = seed, pack, max_answer_chars, split
         self._sources = tuple(sources)
         self._counts = _shares([source.weight for source in sources])
         self._files: dict[int, list[list[Row]]] = {}
@@ -130,16 +130,16 @@ class Mixture:
         return order
 
     def _read(self, source: DataSource, dev_share: float, salt: str) -> list[list[Row]]:
-        train, _ = split_by_image(read_rows(source.name), dev_share, salt)
+        train, dev = split_by_image(read_rows(source.name), dev_share, salt)
         kept = [
             row
-            for row in train
+            for row in (dev if self.split == "dev" else train)
             if row.kind not in SKIPPED_KINDS
             and (not source.tasks or row.task in source.tasks)
             and any(self._fits(answer) for answer in row.answers)
         ]
         if not kept:
-            raise RowError(f"{source.name} has no training row left: check its tasks and max_answer_chars.")
+            raise RowError(f"{source.name} has no row left: check its tasks and max_answer_chars.")
         return group_by_image(kept)
 
     def _fits(self, answer: str) -> bool:
@@ -166,7 +166,7 @@ class Mixture:
         source = self._sources[s]
         generate = GENERATORS[source.name]
         for attempt in range(300):
-            scene = generate((self.seed * 1_000_003 + ordinal) * 300 + attempt, "train")
+            scene = generate((self.seed * 1_000_003 + ordinal) * 300 + attempt, self.split)
             usable = [
                 qa
                 for qa in scene.qa

@@ -1,0 +1,90 @@
+"""Suites on disk for `evaluate --suite`: drawn scenes as pictures and rows, and the development share of a file."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from smola_demo.data import GENERATORS, scenes
+from smola_demo.data.row import SKIPPED_KINDS, Row, RowError, read_rows, split_by_image
+
+LICENCE = "Apache-2.0, drawn by smola_demo"
+ROWS_PER_PICTURE = 2
+
+Advance = Callable[[int], Any]
+
+
+def make_suite(
+    folder: str | Path,
+    names: Sequence[str] = (),
+    n: int = 200,
+    split: str = "dev",
+    progress: Advance | None = None,
+) -> list[Path]:
+    """Draw `n` rows of each generator into FOLDER/NAME.jsonl with pictures in FOLDER/images; returns the files.
+
+    At most two rows share a picture. `progress` is called with 1 after each row. The same call writes the same
+    bytes. Raises RowError for a number below 1 and ValueError for an unknown generator or split.
+    """
+    if n < 1:
+        raise RowError(f"A suite needs at least one row, not {n}.")
+    folder = Path(folder)
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    files = []
+    for name in names or GENERATORS:
+        rows: list[dict[str, Any]] = []
+        for scene in scenes(name, split):
+            asked = random.Random(scene.id).sample(
+                scene.qa, min(ROWS_PER_PICTURE, len(scene.qa), n - len(rows))
+            )
+            image = f"images/{scene.id.replace('/', '-')}.png"
+            scene.image.save(folder / image)
+            for qa in asked:
+                rows.append(_line(image, qa.task, qa.question, qa.answers, scene.source, LICENCE))
+                if progress:
+                    progress(1)
+            if len(rows) >= n:
+                break
+        files.append(_write(folder / f"{name}.jsonl", rows))
+    return files
+
+
+def held_out_suite(
+    source: str | Path, target: str | Path, limit: int | None = None, tasks: Sequence[str] = (), seed: int = 0
+) -> Path:
+    """Write the development share of a JSONL file as a suite that points to the original pictures.
+
+    `limit` keeps that many rows, drawn at random with `seed`; `tasks` keeps rows of these tasks.
+    Raises RowError when the file cannot be read or nothing is left.
+    """
+    _, dev = split_by_image(read_rows(source))
+    kept: list[Row] = [
+        row for row in dev if row.kind not in SKIPPED_KINDS and (not tasks or row.task in tasks)
+    ]
+    if not kept:
+        raise RowError(f"{source} has no development row{' of ' + ', '.join(tasks) if tasks else ''}.")
+    if limit is not None and limit < len(kept):
+        chosen = sorted(random.Random(seed).sample(range(len(kept)), limit))
+        kept = [kept[i] for i in chosen]
+    lines = (
+        _line(str(Path(str(r.image)).resolve()), r.task, r.question, r.answers, r.source, "") for r in kept
+    )
+    target = Path(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return _write(target, lines)
+
+
+def _line(
+    image: str, task: str, question: str | None, answers: Sequence[str], source: str, licence: str
+) -> dict[str, Any]:
+    row = {"image": image, "task": task, "question": question, "answers": list(answers), "source": source}
+    return row | ({"licence": licence} if licence else {})
+
+
+def _write(path: Path, rows: Iterable[dict[str, Any]]) -> Path:
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    path.write_text(text, encoding="utf-8")
+    return path
