@@ -82,10 +82,9 @@ class JsonConfig:
         _require(
             not unknown, f"{cls.__name__} has no {', '.join(unknown)}; it has {', '.join(sorted(kinds))}"
         )
-        try:
-            return cls(**{name: _from_json(value, kinds[name]) for name, value in values.items()})
-        except TypeError as error:  # a field without a default was left out
-            raise ConfigError(f"{cls.__name__}: {error}") from None
+        absent = [name for name in kinds if name not in values and not hasattr(cls, name)]
+        _require(not absent, f"{cls.__name__} needs {', '.join(absent)}")
+        return cls(**{name: _from_json(value, kinds[name]) for name, value in values.items()})
 
     def to_dict(self) -> dict[str, Any]:
         """The values as a JSON object (tuples become lists, configs become objects)."""
@@ -176,6 +175,7 @@ class TrainConfig(JsonConfig):
     gradient_accumulation: int = 1
     pack: int = 5
     max_answer_tokens: int = 64
+    max_answer_chars: int = 120
     learning_rate: float = 1e-3
     router_learning_rate: float = 1e-3
     scale_learning_rate: float = 1e-2

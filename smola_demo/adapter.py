@@ -1,0 +1,308 @@
+"""Experts on a model: put them on, hand every forward pass its token facts, take them off, save, load.
+
+Works on any module tree: the caller says which linears to wrap and how to tell a visual token.
+Saved files follow PEFT's names (adapter_config.json, adapter_model.safetensors); PEFT cannot load them.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import safetensors
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from smola_demo import __version__
+from smola_demo.config import ConfigError, SmolaConfig
+from smola_demo.smola import Call, Router, SmolaLinear, SmolaMixture, TokenContext
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    ModalityOf = Callable[[Tensor, Tensor | None], Tensor]
+
+PEFT_TYPE = "OMNI_SMOLA"
+CONFIG_NAME = "adapter_config.json"
+WEIGHTS_NAME = "adapter_model.safetensors"
+KEY_PREFIX = "base_model.model."  # as PEFT writes its keys
+SAME_INPUT = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
+
+
+class AdapterError(ValueError):
+    """Experts that cannot be attached, saved or loaded; the message says what does not fit."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """One wrapped linear and where it sits."""
+
+    path: str
+    layer: int
+    projection: str
+    linear: SmolaLinear
+
+
+class Adapter:
+    """The experts attached to one model. Make it with `attach`, end it with `detach`.
+
+    sites    every wrapped linear, in the order of layers
+    config   the mixture's shape
+    call     the place where the wrapped linears find the present step; empty between calls
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        config: SmolaConfig,
+        sites: tuple[Site, ...],
+        decoder: nn.Module,
+        modality_of: ModalityOf,
+    ) -> None:
+        self.model = model
+        self.config = config
+        self.sites = sites
+        self.decoder = decoder
+        self.call = sites[0].linear.call
+        self._modality_of = modality_of
+        self._context: TokenContext | None = None
+        self._explicit = False
+        self._handles = [
+            model.register_forward_pre_hook(self._before_model, with_kwargs=True),
+            decoder.register_forward_pre_hook(self._before_decoder, with_kwargs=True),
+        ]
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Indices of the layers that hold a wrapped linear, ascending."""
+        return tuple(sorted({site.layer for site in self.sites}))
+
+    @property
+    def projections(self) -> tuple[str, ...]:
+        """Leaf names of the wrapped linears, in the order of the config."""
+        present = {site.projection for site in self.sites}
+        return tuple(name for name in self.config.target_modules if name in present)
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """The adapter's own parameters, each once."""
+        return (parameter for _, parameter in self.named_parameters())
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """(name, parameter) of the adapter, by path in the unwrapped model; a shared router comes once."""
+        seen: set[int] = set()
+        for site in self.sites:
+            for name, parameter in site.linear.mixture.named_parameters():
+                if id(parameter) not in seen:
+                    seen.add(id(parameter))
+                    yield f"{site.path}.{name}", parameter
+
+    def num_parameters(self) -> int:
+        """How many numbers the adapter holds."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def is_trained(self) -> bool:
+        """False while every B is still zero: such experts change nothing, and their pictures mean nothing."""
+        return any(bool(site.linear.mixture.experts.B.detach().any()) for site in self.sites)
+
+    @contextmanager
+    def context(self, context: TokenContext) -> Iterator[TokenContext]:
+        """Run the forward passes inside as one call with these facts; what was there comes back after."""
+        previous = (self._context, self._explicit)
+        self._context, self._explicit = context, True
+        try:
+            yield context
+        finally:
+            self._context, self._explicit = previous
+            self.call.step = None
+
+    @contextmanager
+    def disabled(self) -> Iterator[None]:
+        """The bare backbone for the length of the block."""
+        previous, self.call.enabled = self.call.enabled, False
+        try:
+            yield
+        finally:
+            self.call.enabled = previous
+
+    def detach(self) -> None:
+        """Take the experts off: every linear is what it was, no hook is left."""
+        for handle in self._handles:
+            handle.remove()
+        for site in self.sites:
+            _replace(self.model, site.path, site.linear.base_layer)
+        self._context = None
+        self.call.step = None
+
+    def _before_model(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """A plain call of the model (generate, a Trainer) starts its own context with every new prompt."""
+        if self._explicit or _seen(kwargs.get("past_key_values")):
+            return
+        self._context = None  # a call by embeddings alone must not run on the last call's facts
+        ids = kwargs.get("input_ids", args[0] if args else None)
+        if ids is None:
+            return
+        labels = kwargs.get("labels")
+        is_answer = torch.zeros_like(ids, dtype=torch.bool) if labels is None else labels != -100
+        modality = self._modality_of(ids, kwargs.get("attention_mask"))
+        self._context = TokenContext(modality.cpu(), is_answer.cpu())
+
+    def _before_decoder(self, decoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        given = (kwargs.get("inputs_embeds"), kwargs.get("input_ids"), *args)
+        tokens = next((value for value in given if value is not None), None)
+        self.call.step = None
+        if self._context is not None and tokens is not None:
+            seen = _seen(kwargs.get("past_key_values"))
+            self.call.step = self._context.step(seen, tokens.shape[1], tokens.device)
+
+
+def _seen(cache: Any) -> int:
+    """How many tokens a transformers KV cache already holds."""
+    return int(cache.get_seq_length()) if cache is not None else 0
+
+
+def _replace(model: nn.Module, path: str, module: nn.Module) -> None:
+    parent, _, leaf = path.rpartition(".")
+    setattr(model.get_submodule(parent), leaf, module)
+
+
+def _widths(linear: nn.Module, path: str) -> tuple[int, int]:
+    try:
+        # nn.Linear and all kinds of bitsandbytes have both.
+        return int(linear.in_features), int(linear.out_features)  # type: ignore[arg-type]
+    except AttributeError:
+        raise AdapterError(
+            f"{path} is a {type(linear).__name__}, not a linear layer: it cannot carry experts"
+        ) from None
+
+
+def attach(
+    model: nn.Module,
+    config: SmolaConfig,
+    targets: Mapping[str, tuple[int, str]],
+    decoder: nn.Module,
+    modality_of: ModalityOf,
+    seed: int = 0,
+) -> Adapter:
+    """Wrap linears of `model` with untrained experts and freeze everything else.
+
+    targets      path → (layer, projection) of the linears that may be wrapped; `config` picks among them
+    decoder      the module whose forward sees each step's tokens once (hidden size and cache included)
+    modality_of  (input_ids, attention_mask) → (b, t) int8 of PAD, TEXT, VISUAL; used when no context is given
+    seed         of the random A and router directions
+
+    Raises AdapterError if a name or layer does not exist, none match, or experts are attached already.
+    """
+    if any(isinstance(module, SmolaLinear) for module in model.modules()):
+        raise AdapterError("this model already carries experts: detach them first")
+    chosen = _choose(config, targets)
+    call, sites, routers = Call(), [], {}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for path, (layer, projection) in chosen:
+            base = model.get_submodule(path)
+            d, o = _widths(base, path)
+            key = (layer, next((names for names in SAME_INPUT if projection in names), projection))
+            shared = routers.setdefault(key, Router(config, d)) if config.shared_router else None
+            mixture = SmolaMixture(config, d, o, shared)
+            mixture.to(next(base.parameters()).device)
+            sites.append(Site(path, layer, projection, SmolaLinear(base, mixture, call)))
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    for site in sites:
+        _replace(model, site.path, site.linear)
+    return Adapter(model, config, tuple(sites), decoder, modality_of)
+
+
+def _choose(config: SmolaConfig, targets: Mapping[str, tuple[int, str]]) -> list[tuple[str, tuple[int, str]]]:
+    """The targets the config asks for, in layer order; every asked name and layer must exist."""
+    names = {projection for _, projection in targets.values()}
+    layers = {layer for layer, _ in targets.values()}
+    for name in config.target_modules:
+        if name not in names:
+            raise AdapterError(f"the backbone has no linear '{name}'; it has {', '.join(sorted(names))}")
+    for layer in config.layers:
+        if layer not in layers:
+            raise AdapterError(f"the backbone has no layer {layer}; it has {min(layers)} to {max(layers)}")
+    order = {name: i for i, name in enumerate(config.target_modules)}
+    wanted = config.layers or layers
+    chosen = [item for item in targets.items() if item[1][0] in wanted and item[1][1] in order]
+    if not chosen:
+        raise AdapterError(
+            f"layers {config.layers} hold no {', '.join(config.target_modules)}: choose others"
+        )
+    return sorted(chosen, key=lambda item: (item[1][0], order[item[1][1]]))
+
+
+def save(
+    adapter: Adapter, folder: str | Path, facts: Mapping[str, Any], dtype: torch.dtype = torch.float32
+) -> Path:
+    """Write the two files of an adapter. `facts` (base model, revision, tasks, steps…) go into the config.
+
+    The weights are written first and renamed into place, so a reader never sees half a file.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    named = adapter.named_parameters()
+    tensors = {KEY_PREFIX + name: p.detach().to("cpu", dtype).contiguous() for name, p in named}
+    config = {"peft_type": PEFT_TYPE, "smola_demo_version": __version__, **adapter.config.to_dict(), **facts}
+    partial = folder / (WEIGHTS_NAME + ".partial")
+    save_file(tensors, partial, metadata={"format": "pt"})
+    partial.replace(folder / WEIGHTS_NAME)
+    text = folder / (CONFIG_NAME + ".partial")
+    text.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    text.replace(folder / CONFIG_NAME)
+    return folder
+
+
+def read_config(folder: str | Path) -> tuple[SmolaConfig, dict[str, Any]]:
+    """Mixture config and all facts of a saved adapter. Raises AdapterError if it is none, or another kind."""
+    path = Path(folder) / CONFIG_NAME
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise AdapterError(f"no experts at {folder}: {CONFIG_NAME} is missing") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise AdapterError(f"{path} is not valid JSON ({error}): fetch the experts again") from None
+    if not isinstance(facts, dict) or facts.get("peft_type") != PEFT_TYPE:
+        kind = facts.get("peft_type") if isinstance(facts, dict) else type(facts).__name__
+        raise AdapterError(f"{path} describes a {kind} adapter, not {PEFT_TYPE}: choose SMoLA experts")
+    fields = SmolaConfig.__dataclass_fields__
+    try:
+        return SmolaConfig.from_dict({k: v for k, v in facts.items() if k in fields}), facts
+    except ConfigError as error:
+        raise AdapterError(f"{path} describes no usable mixture: {error}") from None
+
+
+def load_weights(adapter: Adapter, folder: str | Path) -> None:
+    """Fill an attached adapter from a saved one. Raises AdapterError naming the first unfit tensor."""
+    path = Path(folder) / WEIGHTS_NAME
+    expected = {KEY_PREFIX + name: parameter for name, parameter in adapter.named_parameters()}
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            names = set(file.keys())
+            for name in sorted(names ^ set(expected)):
+                place = "lacks" if name in expected else "has an unknown"
+                raise AdapterError(f"{path} {place} tensor {name}: it was made for another model or mixture")
+            tensors = {name: _read(parameter, file, name, path) for name, parameter in expected.items()}
+    except FileNotFoundError:
+        raise AdapterError(f"no experts at {folder}: {WEIGHTS_NAME} is missing") from None
+    except safetensors.SafetensorError as error:
+        raise AdapterError(f"{path} is no readable safetensors file ({error}): fetch it again") from None
+    with torch.no_grad():  # only now, so that a file that does not fit changes nothing
+        for name, parameter in expected.items():
+            parameter.copy_(tensors[name])
+
+
+def _read(parameter: nn.Parameter, file: Any, name: str, path: Path) -> Tensor:
+    shape = tuple(file.get_slice(name).get_shape())
+    if shape != tuple(parameter.shape):
+        needed = tuple(parameter.shape)
+        raise AdapterError(f"{path}: tensor {name} has shape {shape}, this mixture needs {needed}")
+    tensor = file.get_tensor(name)
+    if not torch.isfinite(tensor).all():
+        raise AdapterError(f"{path}: tensor {name} holds NaN or infinity; the experts are damaged")
+    return tensor
