@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, Literal, Self, cast, get_args, get_origin, get_type_hints
 
 Group = Literal["visual", "text", "multimodal"]
@@ -82,7 +82,8 @@ class JsonConfig:
         _require(
             not unknown, f"{cls.__name__} has no {', '.join(unknown)}; it has {', '.join(sorted(kinds))}"
         )
-        absent = [name for name in kinds if name not in values and not hasattr(cls, name)]
+        needed = {f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING}
+        absent = [name for name in kinds if name in needed - set(values)]
         _require(not absent, f"{cls.__name__} needs {', '.join(absent)}")
         return cls(**{name: _from_json(value, kinds[name]) for name, value in values.items()})
 

@@ -1,0 +1,132 @@
+"""What taking experts out does to an answer that is already there.
+
+The answer is scored token by token (teacher forcing) with and without the experts, on the same tokens, so that
+the difference is the experts' alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from smola_demo.ablation import AblationError, AblationSpec, resolve
+from smola_demo.generation import score
+from smola_demo.smola import TEXT
+from smola_demo.trace import divergence
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from smola_demo.adapter import Adapter
+    from smola_demo.backbone.base import Backbone, Encoded
+    from smola_demo.trace import RoutingTrace
+
+
+@dataclass(frozen=True)
+class Place:
+    """One expert and where it is taken out: "all" its layers, one "layer 12", or one "projection q_proj"."""
+
+    group: str
+    expert: int
+    where: str
+    spec: AblationSpec
+
+
+@dataclass(frozen=True)
+class Under:
+    """The given answer under one ablation.
+
+    deltas       per answer token, log-prob without the experts minus with them (nats)
+    divergence   per wrapped layer, Jensen-Shannon divergence (nats) of the remaining experts' routing
+    same_answer  whether free, greedy decoding without the experts would say the same
+    """
+
+    deltas: tuple[float, ...]
+    divergence: tuple[float, ...]
+    same_answer: bool
+
+
+class GivenAnswer:
+    """One prompt with one answer, scored once whole; every ablation is held against that."""
+
+    def __init__(self, backbone: Backbone, adapter: Adapter, row: Encoded, answer_ids: Sequence[int]) -> None:
+        ids = torch.tensor(list(answer_ids), dtype=row.input_ids.dtype)
+        modality = torch.cat([row.modality, torch.full((len(ids),), TEXT, dtype=row.modality.dtype)])
+        self._row = replace(row, input_ids=torch.cat([row.input_ids, ids]), modality=modality)
+        self._backbone, self._adapter = backbone, adapter
+        self._full, (self.trace,) = self._score([AblationSpec()])
+        self._share = self.trace.share()
+
+    def under(self, specs: Sequence[AblationSpec]) -> list[Under]:
+        """The answer under several ablations, as one batch. Raises AblationError for one that does not fit."""
+        scored, traces = self._score(specs)
+        full = self._full[0].logprobs
+        return [
+            Under(
+                deltas=tuple(b - a for a, b in zip(full, one.logprobs, strict=True)),
+                divergence=tuple(float(v) for v in divergence(self.trace, trace, kept(self._adapter, spec))),
+                same_answer=one.greedy or one.logprobs == full,
+            )
+            for spec, one, trace in zip(specs, scored, traces, strict=True)
+        ]
+
+    def use_of(self, place: Place) -> tuple[float, float]:
+        """Mean routing weight and mean share of the residual of a place, over prompt and answer tokens it serves."""
+        g = self.trace.groups.index(place.group)
+        layers, projections = slice(None), slice(None)
+        kind, _, name = place.where.partition(" ")
+        if kind == "layer":
+            layers = slice(at := self.trace.layers.index(int(name)), at + 1)
+        elif kind == "projection":
+            projections = slice(at := self.trace.projections.index(name), at + 1)
+        served = self.trace.serves()[g]
+        if not served.any():
+            return 0.0, 0.0
+        values = (self.trace.weight, self._share)
+        weight, share = (float(v[g, layers, projections][..., served, place.expert].mean()) for v in values)
+        return weight, share
+
+    def _score(self, specs: Sequence[AblationSpec]) -> tuple[list, list[RoutingTrace]]:
+        scored, recorder = score(self._backbone, self._adapter, [self._row] * len(specs), specs, record=True)
+        assert recorder is not None  # experts are attached and recording was asked for
+        texts = self._backbone.token_texts(self._row.input_ids)
+        boxes = self._backbone.patch_boxes(self._row).numpy()
+        return scored, [recorder.trace(texts, boxes, row) for row in range(len(specs))]
+
+
+def kept(adapter: Adapter, spec: AblationSpec) -> np.ndarray:
+    """(G, L, P, E) bool: the experts a spec leaves in."""
+    removals = resolve([spec], adapter.config, adapter.sites).removals
+    shape = (len(adapter.config.groups), len(adapter.layers), len(adapter.projections), adapter.config.num_experts)
+    left = np.ones(shape, bool)
+    for site in adapter.sites:
+        removal = removals.get(site.linear.mixture)
+        if removal is not None:
+            place = adapter.layers.index(site.layer), adapter.projections.index(site.projection)
+            left[:, place[0], place[1]] = removal.keep[0].cpu().numpy()
+    return left
+
+
+def leave_one_out(adapter: Adapter, by: str, expert: str | None) -> list[Place]:
+    """The single removals of a sweep: every expert, or one expert layer by layer or projection by projection.
+
+    Raises AblationError for an unknown `by`, or when a sweep within one expert does not name exactly one.
+    """
+    if by == "expert":
+        names = [(group, e) for group in adapter.config.groups for e in range(adapter.config.num_experts)]
+        return [Place(group, e, "all", AblationSpec.parse(f"{group}:{e}")) for group, e in names]
+    if by not in ("layer", "projection"):
+        raise AblationError(f"no sweep by '{by}': choose expert, layer or projection")
+    spec = AblationSpec.parse(expert)
+    if len(spec.terms) != 1 or spec.terms[0].experts is None or len(spec.terms[0].experts) != 1:
+        raise AblationError(f"a sweep by {by} looks into one expert: name it, for example visual:3")
+    resolve([spec], adapter.config, adapter.sites)
+    group, e = spec.terms[0].group, spec.terms[0].experts[0]
+    if by == "layer":
+        return [Place(group, e, f"layer {n}", AblationSpec.parse(f"{group}:{e}@{n}")) for n in adapter.layers]
+    return [
+        Place(group, e, f"projection {name}", AblationSpec.parse(f"{group}:{e}/{name}")) for name in adapter.projections
+    ]

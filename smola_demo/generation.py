@@ -1,0 +1,175 @@
+"""Two ways to run the model on a batch of rows: let it answer greedily, or score an answer that is given.
+
+Every row may carry its own ablation. Nothing of a call stays on the model.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from smola_demo.ablation import AblationSpec, resolve
+from smola_demo.smola import TokenContext
+from smola_demo.trace import Recorder, capture
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from torch import Tensor
+
+    from smola_demo.adapter import Adapter
+    from smola_demo.backbone.base import Backbone, Batch, Encoded
+
+    OnToken = Callable[[int, float, Recorder | None], None]
+
+
+@dataclass(frozen=True)
+class Generated:
+    """One row's answer: token ids and their log-probs (nats), the end token included when the model ended it itself."""
+
+    ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    stopped: str  # "end", "length" or "cancelled"
+
+
+@dataclass(frozen=True)
+class Generation:
+    """The answers of a batch, the recorded routing (None without experts or capture), and where the seconds went."""
+
+    rows: tuple[Generated, ...]
+    recorder: Recorder | None
+    modules_touched: tuple[int, ...]
+    prefill_s: float
+    decode_s: float
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A given answer under one row's ablation.
+
+    logprobs  per answer token, nats
+    greedy    whether the model, decoding greedily, would have said exactly this answer
+    """
+
+    logprobs: tuple[float, ...]
+    greedy: bool
+
+
+class _Listener:
+    """Sees each step's scores before a token is chosen: a transformers LogitsProcessor and StoppingCriteria in one."""
+
+    def __init__(self, on_token: OnToken | None, cancelled: Callable[[], bool] | None, recorder: Recorder | None):
+        self.logprobs: list[Tensor] = []
+        self.first_at = 0.0
+        self._on_token, self._cancelled, self._recorder = on_token, cancelled, recorder
+
+    def scores(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Record the log-prob of each row's greedy choice; the scores themselves go on untouched."""
+        if not self.logprobs:
+            self.first_at = time.perf_counter()
+        best, chosen = torch.log_softmax(scores.float(), dim=-1).max(dim=-1)
+        self.logprobs.append(best.cpu())
+        if self._on_token is not None:
+            self._on_token(int(chosen[0]), float(best[0]), self._recorder)
+        return scores
+
+    def stop(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
+        """True for every row once the caller has cancelled."""
+        stop = self._cancelled is not None and self._cancelled()
+        return torch.full((input_ids.shape[0],), stop, device=input_ids.device, dtype=torch.bool)
+
+
+@torch.inference_mode()
+def generate(
+    backbone: Backbone,
+    adapter: Adapter | None,
+    rows: Sequence[Encoded],
+    specs: Sequence[AblationSpec],
+    max_new_tokens: int,
+    record: bool = False,
+    on_token: OnToken | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> Generation:
+    """Greedy answers of a batch of prompts.
+
+    on_token   called with (token id, log-prob, recorder) of the first row, as soon as each token is known
+    cancelled  asked between tokens; once true, the answer ends where it is
+
+    Raises AblationError for a spec that does not fit.
+    """
+    start = time.perf_counter()
+    batch = backbone.collate(rows, side="left")
+    with ExitStack() as stack:
+        recorder, touched = _enter(stack, adapter, batch, specs, record)
+        listener = _Listener(on_token, cancelled, recorder)
+        inputs = {name: value for name, value in batch.inputs.items() if name != "position_ids"}
+        length = inputs["input_ids"].shape[1]
+        output = backbone.model.generate(
+            **inputs,
+            generation_config=_greedy(backbone, max_new_tokens),
+            logits_processor=[listener.scores],
+            stopping_criteria=[listener.stop],
+        )
+    end = time.perf_counter()
+    logprobs = torch.stack(listener.logprobs, dim=1)
+    was_cancelled = cancelled is not None and cancelled()
+    answers = [
+        _cut(ids, values, backbone.stop_ids, was_cancelled)
+        for ids, values in zip(output[:, length:].tolist(), logprobs.tolist(), strict=True)
+    ]
+    return Generation(tuple(answers), recorder, touched, listener.first_at - start, end - listener.first_at)
+
+
+@torch.inference_mode()
+def score(
+    backbone: Backbone, adapter: Adapter | None, rows: Sequence[Encoded], specs: Sequence[AblationSpec], record: bool = False
+) -> tuple[list[Scored], Recorder | None]:
+    """Log-probs of the answers that the rows carry, in one forward pass (teacher forcing).
+
+    Raises AblationError for a spec that does not fit.
+    """
+    batch = backbone.collate(rows, side="left")
+    with ExitStack() as stack:
+        recorder, _ = _enter(stack, adapter, batch, specs, record)
+        longest = max(len(row.input_ids) - row.answer_start for row in rows)
+        logits = backbone.model(**batch.inputs, use_cache=False, logits_to_keep=longest + 1).logits.float()
+    scored = []
+    for i, row in enumerate(rows):
+        answer = row.input_ids[row.answer_start :].to(logits.device)
+        table = torch.log_softmax(logits[i, -len(answer) - 1 : -1], dim=-1)
+        logprobs = table.gather(-1, answer[:, None])[:, 0]
+        scored.append(Scored(tuple(logprobs.tolist()), bool((table.argmax(-1) == answer).all())))
+    return scored, recorder
+
+
+def _enter(
+    stack: ExitStack, adapter: Adapter | None, batch: Batch, specs: Sequence[AblationSpec], record: bool
+) -> tuple[Recorder | None, tuple[int, ...]]:
+    """Put the call's facts and, if asked, a recorder in place for the length of the stack."""
+    if adapter is None:
+        return None, (0,) * len(specs)
+    resolved = resolve(specs, adapter.config, adapter.sites)
+    stack.enter_context(adapter.context(TokenContext(batch.modality.cpu(), batch.is_answer.cpu(), resolved.removals)))
+    return (stack.enter_context(capture(adapter)) if record else None), resolved.modules_touched
+
+
+def _greedy(backbone: Backbone, max_new_tokens: int) -> Any:
+    return type(backbone.model.generation_config)(
+        do_sample=False,
+        num_beams=1,
+        max_new_tokens=max_new_tokens,
+        eos_token_id=list(backbone.stop_ids),
+        pad_token_id=backbone.tokenizer.pad_token_id,
+    )
+
+
+def _cut(ids: list[int], logprobs: list[float], stop_ids: tuple[int, ...], cancelled: bool) -> Generated:
+    """One row up to and with its first end token."""
+    for i, token in enumerate(ids):
+        if token in stop_ids:
+            return Generated(tuple(ids[: i + 1]), tuple(logprobs[: i + 1]), "end")
+    return Generated(tuple(ids), tuple(logprobs[: len(ids)]), "cancelled" if cancelled else "length")

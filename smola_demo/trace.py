@@ -1,0 +1,265 @@
+"""What the routing did: recorded by `capture()` while the model runs, kept as a plain numpy record.
+
+The record holds no tensor and no model. Rows are the prompt's tokens, then every answer token that was read
+back: generating n tokens gives prompt + n - 1 rows, since the last token is never an input.
+"""
+
+from __future__ import annotations
+
+import io
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from smola_demo.smola import PAD, Mixture
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+    from torch import Tensor, nn
+
+    from smola_demo.adapter import Adapter
+
+PROMPT, ANSWER = 0, 1
+
+
+class TraceError(ValueError):
+    """A file that is no trace; the message says what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class RoutingTrace:
+    """Routing of one call. Axes: G groups, L layers, P projections, T tokens, E experts.
+
+    weight         (G, L, P, T, E) routing weights after ablation; a group's sum to 1 on tokens it serves
+                   and are 0 elsewhere
+    contribution   (G, L, P, T, E) norm of weight · B A x, in the unit of the linear's own output
+    base_norm      (L, P, T) norm of W x
+    modality       (T,) 0 text, 1 visual · phase (T,) 0 prompt, 1 answer
+    boxes          (V, 4) rectangle of each visual token, x0 y0 x1 y1, in fractions of the image
+    """
+
+    groups: tuple[str, ...]
+    layers: tuple[int, ...]
+    projections: tuple[str, ...]
+    tokens: tuple[str, ...]
+    modality: np.ndarray
+    phase: np.ndarray
+    weight: np.ndarray
+    contribution: np.ndarray
+    base_norm: np.ndarray
+    boxes: np.ndarray
+
+    def select(self, tokens: np.ndarray) -> RoutingTrace:
+        """The same record over some of its token rows, given as indices or as a mask (T,)."""
+        picked = np.arange(len(self.tokens))[tokens]
+        return replace(
+            self,
+            tokens=tuple(self.tokens[i] for i in picked),
+            modality=self.modality[picked],
+            phase=self.phase[picked],
+            weight=self.weight[..., picked, :],
+            contribution=self.contribution[..., picked, :],
+            base_norm=self.base_norm[..., picked],
+        )
+
+    def serves(self) -> np.ndarray:
+        """(G, T) bool: the tokens each group works on."""
+        kinds = {
+            "visual": self.modality == 1,
+            "text": self.modality == 0,
+            "multimodal": np.ones_like(self.modality, bool),
+        }
+        return np.stack([kinds[str(group)] for group in self.groups])
+
+    def share(self) -> np.ndarray:
+        """(G, L, P, T, E) contribution as a share of all experts' at that linear and token, or 0."""
+        total = self.contribution.sum((0, 4), keepdims=True)
+        return np.divide(self.contribution, total, out=np.zeros_like(self.contribution), where=total > 0)
+
+    def mean(self, values: np.ndarray) -> np.ndarray:
+        """(G, L, P, T, E) → (G, L, E): mean over projections and the tokens each group serves, or 0."""
+        serves = self.serves()
+        wrapped = ~np.isnan(self.base_norm).any(-1)  # a layer may lack a projection
+        total = np.einsum(
+            "glpte,gt->gle", np.where(wrapped[..., None, None], values, 0), serves.astype(values.dtype)
+        )
+        return total / np.maximum(serves.sum(1), 1)[:, None, None] / np.maximum(wrapped.sum(1), 1)[:, None]
+
+    def entropy(self) -> np.ndarray:
+        """(G, L) mean entropy of the routing weights in nats; log E when uniform."""
+        each = -np.sum(self.weight * np.log(np.maximum(self.weight, 1e-12)), axis=-1, keepdims=True)
+        return self.mean(each)[..., 0]
+
+    def save(self, path: str | Path) -> None:
+        """Write as .npz (compressed, no pickle)."""
+        arrays = {f.name: np.asarray(getattr(self, f.name)) for f in fields(self)}
+        arrays["version"] = np.asarray(1)
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, allow_pickle=False, **arrays)
+        Path(path).write_bytes(buffer.getvalue())
+
+    @classmethod
+    def load(cls, path: str | Path) -> RoutingTrace:
+        """Read an .npz written by `save`. Raises TraceError if it is none or its arrays do not fit."""
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                values: dict[str, Any] = {f.name: file[f.name] for f in fields(cls)}
+        except FileNotFoundError:
+            raise TraceError(f"no trace at {path}") from None
+        except Exception as error:  # noqa: BLE001  # zipfile, zlib, numpy: each has its own kinds of damage
+            raise TraceError(
+                f"{path} is not a routing trace ({type(error).__name__}): record it again"
+            ) from None
+        for name in ("groups", "projections", "tokens"):
+            values[name] = tuple(str(v) for v in values[name].tolist())
+        values["layers"] = tuple(int(v) for v in values["layers"].tolist())
+        trace = cls(**values)
+        g, n, p, t = len(trace.groups), len(trace.layers), len(trace.projections), len(trace.tokens)
+        shaped = trace.weight.shape[:4] == (g, n, p, t) and trace.contribution.shape == trace.weight.shape
+        if not (
+            shaped
+            and trace.base_norm.shape == (n, p, t)
+            and trace.modality.shape == trace.phase.shape == (t,)
+        ):
+            raise TraceError(
+                f"{path} is not a whole routing trace: its arrays do not fit together; record it again"
+            )
+        return trace
+
+
+def divergence(a: RoutingTrace, b: RoutingTrace, keep: np.ndarray) -> np.ndarray:
+    """Jensen-Shannon divergence (nats) of two runs' routing, per layer (L,): 0 the same, log 2 nothing in common.
+
+    keep (G, L, P, E) bool: the experts that take part, each run's weights re-normalised over them. Both runs
+    must hold the same tokens. Mean over groups, projections and the tokens a group serves with at least two
+    such experts.
+    """
+    p, q = (_renormalized(trace.weight, keep) for trace in (a, b))
+    middle = (p + q) / 2
+    js = (_plogp(p) + _plogp(q)).sum(-1) / 2 - _plogp(middle).sum(-1)
+    counts = (p.sum(-1) > 0) & (q.sum(-1) > 0) & (keep.sum(-1) > 1)[:, :, :, None]
+    total = np.where(counts, np.maximum(js, 0), 0).sum((0, 2, 3))
+    return total / np.maximum(counts.sum((0, 2, 3)), 1)
+
+
+def _renormalized(weight: np.ndarray, keep: np.ndarray) -> np.ndarray:
+    kept = weight.astype(np.float64) * keep[:, :, :, None, :]
+    total = kept.sum(-1, keepdims=True)
+    return np.divide(kept, total, out=np.zeros_like(kept), where=total > 0)
+
+
+def _plogp(p: np.ndarray) -> np.ndarray:
+    return p * np.log(np.maximum(p, 1e-300))
+
+
+class Recorder:
+    """Collects every forward pass inside one `capture()`. `passes` grows by one array set per pass.
+
+    Each pass holds weight and contribution (b, G, L, P, t, E) and base_norm (b, L, P, t), float32, numpy.
+    """
+
+    def __init__(self, adapter: Adapter) -> None:
+        self._adapter = adapter
+        mixtures = [site.linear.mixture for site in adapter.sites]
+        self._gram: dict[nn.Module, Tensor] = {mixture: mixture.experts.gram() for mixture in mixtures}
+        self._mixtures: dict[nn.Module, tuple[Tensor, Tensor]] = {}
+        self._bases: dict[nn.Module, Tensor] = {}
+        self.passes: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self.modality: list[np.ndarray] = []
+        self.phase: list[np.ndarray] = []
+
+    def on_mixture(self, module: nn.Module, _args: Any, output: Mixture) -> None:
+        """Forward hook of a mixture: its weights, and each expert's output norm from BᵀB and hidden."""
+        hidden = output.hidden.detach().float()
+        squared = torch.einsum("btger,gers,btges->btge", hidden, self._gram[module], hidden)
+        self._mixtures[module] = (output.routing_weights.detach(), squared.clamp(min=0).sqrt())
+
+    def on_base(self, module: nn.Module, _args: Any, output: Tensor) -> None:
+        """Forward hook of a wrapped linear's base layer: the norm of W x."""
+        self._bases[module] = torch.linalg.vector_norm(output.detach().float(), dim=-1)
+
+    def on_decoder(self, _module: nn.Module, _args: Any, _output: Any) -> None:
+        """Forward hook of the decoder: one pass is over, bring its numbers to the CPU in one go."""
+        step = self._adapter.call.step
+        if step is None or not self._mixtures:
+            return
+        layers, projections = self._adapter.layers, self._adapter.projections
+        order = [-1] * (len(layers) * len(projections))
+        weight: list[Tensor] = []
+        contribution: list[Tensor] = []
+        base: list[Tensor] = []
+        for i, site in enumerate(self._adapter.sites):
+            order[layers.index(site.layer) * len(projections) + projections.index(site.projection)] = i
+            site_weight, site_norm = self._mixtures[site.linear.mixture]
+            weight.append(site_weight)
+            contribution.append(site_norm)
+            base.append(self._bases[site.linear.base_layer].reshape(step.modality.shape))
+        shape = (len(layers), len(projections))
+        arrays = [_arrange(values, order, shape) for values in (weight, contribution, base)]
+        # (L, P, b, t, G, E) → (b, G, L, P, t, E); base (L, P, b, t) → (b, L, P, t)
+        self.passes.append(
+            (
+                arrays[0].transpose(2, 4, 0, 1, 3, 5),
+                arrays[1].transpose(2, 4, 0, 1, 3, 5),
+                arrays[2].transpose(2, 0, 1, 3),
+            )
+        )
+        self.modality.append(step.modality.cpu().numpy())
+        self.phase.append(np.where(step.is_prompt.cpu().numpy(), PROMPT, ANSWER).astype(np.int8))
+        self._mixtures.clear()
+        self._bases.clear()
+
+    def trace(
+        self, tokens: Sequence[str], boxes: np.ndarray, row: int = 0, last: bool = False
+    ) -> RoutingTrace:
+        """The record of one batch row, of all passes or of the last.
+
+        tokens names the tokens that were read, padding left out, in order; more than that are ignored.
+        """
+        first = len(self.passes) - 1 if last else 0
+        modality = np.concatenate([m[row] for m in self.modality[first:]])
+        real = modality != PAD
+        joined = [
+            np.concatenate([p[i][row] for p in self.passes[first:]], axis=axis)
+            for i, axis in ((0, 3), (1, 3), (2, 2))
+        ]
+        return RoutingTrace(
+            groups=tuple(self._adapter.config.groups),
+            layers=self._adapter.layers,
+            projections=self._adapter.projections,
+            tokens=tuple(tokens)[: int(real.sum())],
+            modality=modality[real].astype(np.int8),
+            phase=np.concatenate([p[row] for p in self.phase[first:]])[real],
+            weight=joined[0][..., real, :],
+            contribution=joined[1][..., real, :],
+            base_norm=joined[2][..., real],
+            boxes=np.asarray(boxes, np.float32),
+        )
+
+
+def _arrange(values: list[Tensor], order: list[int], shape: tuple[int, int]) -> np.ndarray:
+    """Stack per-site tensors onto a (layer, projection) grid; a place without experts holds NaN."""
+    stacked = torch.stack(values).float().cpu().numpy()
+    grid = stacked[order]
+    grid[[i for i, place in enumerate(order) if place < 0]] = np.nan
+    return grid.reshape(*shape, *stacked.shape[1:])
+
+
+@contextmanager
+def capture(adapter: Adapter) -> Generator[Recorder]:
+    """Record the routing of every forward pass inside the block, at a few small products; leaves no hook."""
+    recorder = Recorder(adapter)
+    handles = [adapter.decoder.register_forward_hook(recorder.on_decoder)]
+    try:
+        for site in adapter.sites:
+            handles.append(site.linear.mixture.register_forward_hook(recorder.on_mixture))
+            handles.append(site.linear.base_layer.register_forward_hook(recorder.on_base))
+        yield recorder
+    finally:
+        for handle in handles:
+            handle.remove()

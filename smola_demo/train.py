@@ -1,0 +1,308 @@
+"""Make a connector or experts: one loop over packed rows, on accelerate, resumable, with progress and an ETA.
+
+Stage "align" trains the embedded backbone's connector (and its vision tower, if asked). Stage "experts" trains
+routers and experts on the frozen backbone. Both see the quantized weights that inference uses.
+Loss is the mean cross-entropy of the answer tokens; Soft MoE needs no balancing term (paper.md 3).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from smola_demo import adapter as adapters
+from smola_demo.backbone import load_backbone
+from smola_demo.backbone.connector import save_base
+from smola_demo.data.mixture import Mixture
+from smola_demo.packing import IGNORED, PackedBatch, pack
+from smola_demo.smola import TokenContext
+from smola_demo.train_state import load_state, save_state
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from smola_demo.adapter import Adapter
+    from smola_demo.backbone.base import Backbone, Encoded
+    from smola_demo.config import TrainConfig
+    from smola_demo.data.mixture import Group
+
+DEV_SEED = 1_000_003  # the seed of the development stream; which rows are development rows is the split's business
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a finished run reports. dev_loss is the mean loss per answer token (nats) on rows kept out of training."""
+
+    checkpoint: str
+    steps: int
+    seconds: float
+    samples: int
+    final_loss: float
+    dev_loss: float
+
+
+class Rows(Dataset[list["Encoded"]]):
+    """The mixture's groups as encoded rows: item i depends on the config and i alone."""
+
+    def __init__(self, backbone: Backbone, mixture: Mixture, max_answer_tokens: int, length: int) -> None:
+        self._backbone, self._mixture, self._limit, self._length = backbone, mixture, max_answer_tokens, length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> list[Encoded]:
+        """Rows of group `index` that fit; a group of which none fits gives way to a later one, far outside the stream."""
+        for attempt in range(100):
+            rows = self._encode(self._mixture[index + attempt * 10_000_019])
+            if rows:
+                return rows
+        raise ValueError(f"no answer of the data is short enough: raise max_answer_tokens above {self._limit}")
+
+    def _encode(self, group: Group) -> list[Encoded]:
+        image: Any = group.open()
+        rows = []
+        for item in group.items:
+            row = self._backbone.encode(image, self._backbone.prompt(item.task, item.question), item.answer)
+            image = row.pixel_values[0]  # the picture is prepared once for all its questions
+            if len(row.input_ids) - row.answer_start <= self._limit:
+                rows.append(row)
+        return rows
+
+
+class AnswerLoss(nn.Module):
+    """Backbone and experts as one module with a loss, which is what accelerate wraps."""
+
+    def __init__(self, backbone: Backbone, adapter: Adapter | None) -> None:
+        super().__init__()
+        self.model = backbone.model
+        self._adapter = adapter
+
+    def forward(self, batch: PackedBatch) -> Tensor:
+        """Mean cross-entropy (nats) over the answer tokens of the batch, a scalar."""
+        context = TokenContext(batch.modality, batch.is_answer)
+        if self._adapter is None:
+            return self._loss(batch)
+        with self._adapter.context(context):
+            return self._loss(batch)
+
+    def _loss(self, batch: PackedBatch) -> Tensor:
+        hidden = self.model.model(
+            input_ids=batch.input_ids,
+            pixel_values=batch.pixel_values,
+            attention_mask=batch.attention_mask,
+            position_ids=batch.position_ids,
+            use_cache=False,
+        ).last_hidden_state
+        targets = batch.labels[:, 1:]
+        scored = targets != IGNORED  # the vocabulary is wide: only answer positions are worth its product
+        logits = self.model.lm_head(hidden[:, :-1][scored])
+        return F.cross_entropy(logits.float(), targets[scored])
+
+
+def train(config: TrainConfig, resume: bool = False, quiet: bool = False) -> TrainResult:
+    """Run one training as `config` says and write its checkpoint to `config.output`.
+
+    State goes to runs/<name of the output>/ every `save_every` steps; `resume` continues from there with the same
+    data order. Raises ConfigError, RowError, AdapterError or StateError with one sentence each.
+    """
+    start = time.monotonic()
+    accelerator = Accelerator(mixed_precision=config.mixed_precision, cpu=not torch.cuda.is_available())
+    backbone = load_backbone(config.backbone, config.precision, str(accelerator.device))
+    torch.manual_seed(config.seed)
+    adapter = _attach(config, backbone) if config.stage == "experts" else None
+    params = _trainable(config, backbone, adapter)
+    optimizer = torch.optim.AdamW(_learning_rates(config, params), weight_decay=config.weight_decay, betas=(0.9, 0.99))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _warm_cosine(step, config))
+    state_folder, config_text = Path("runs") / Path(config.output).name, json.dumps(config.to_dict(), sort_keys=True)
+    done = load_state(state_folder, params, optimizer, config_text) if resume else 0
+    for _ in range(done):
+        schedule.step()
+    loss_module = AnswerLoss(backbone, adapter)
+    loss_module, optimizer = accelerator.prepare(loss_module, optimizer)
+    loader = _loader(config, backbone, accelerator, done)
+    bar = tqdm(total=config.steps, initial=done, desc=config.stage, unit="step", file=sys.stderr, disable=quiet)
+    log = _Log(state_folder, config, enabled=accelerator.is_main_process)
+    losses: list[float] = []
+    for step, micro_batches in enumerate(_grouped(loader, config.gradient_accumulation), start=done + 1):
+        total = 0.0
+        for batch in micro_batches:
+            loss = loss_module(batch.to(accelerator.device)) / config.gradient_accumulation
+            accelerator.backward(loss)
+            total += float(loss.detach())
+        accelerator.clip_grad_norm_(params.values(), config.clip_norm)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        schedule.step()
+        losses.append(total)
+        bar.update()
+        bar.set_postfix(loss=f"{sum(losses[-50:]) / len(losses[-50:]):.3f}")
+        log.write(step, losses, adapter)
+        last = step == config.steps
+        if accelerator.is_main_process and (last or step % config.save_every == 0):
+            save_state(state_folder, params, optimizer.optimizer, step, config_text)
+    bar.close()
+    dev_loss = _dev_loss(config, backbone, loss_module, accelerator.device)
+    seconds = time.monotonic() - start
+    samples = config.steps * config.batch_size * config.gradient_accumulation * accelerator.num_processes
+    final = sum(losses[-50:]) / max(1, len(losses[-50:]))
+    result = TrainResult(config.output, config.steps, seconds, samples, final, dev_loss)
+    if accelerator.is_main_process:
+        _write(config, backbone, adapter, params, result)
+    return result
+
+
+def _attach(config: TrainConfig, backbone: Backbone) -> Adapter:
+    targets = backbone.target_linears(config.smola.target_modules)
+    adapter = adapters.attach(
+        backbone.model, config.smola, targets, backbone.decoder, backbone.modality_of, seed=config.seed
+    )
+    if config.init_experts:
+        adapters.load_weights(adapter, config.init_experts)
+    return adapter
+
+
+def _trainable(config: TrainConfig, backbone: Backbone, adapter: Adapter | None) -> dict[str, nn.Parameter]:
+    """Name → parameter of all that this stage trains; everything else is frozen."""
+    if adapter is not None:
+        return dict(adapter.named_parameters())
+    parts = ("multi_modal_projector", "vision_tower") if config.tune_vision else ("multi_modal_projector",)
+    params = {}
+    for name, parameter in backbone.model.named_parameters():
+        chosen = any(f".{part}." in f".{name}." for part in parts)
+        parameter.requires_grad_(chosen)
+        if chosen:
+            params[name] = parameter
+    if not params:
+        raise ValueError(f"{backbone.name} has no connector of ours to align: use the embedded backbone")
+    return params
+
+
+def _learning_rates(config: TrainConfig, params: dict[str, nn.Parameter]) -> list[dict[str, Any]]:
+    """Optimizer groups: the routers' scale learns faster and undecayed (paper.md 1.4), a tuned tower slower."""
+    rates = {
+        "scale": config.scale_learning_rate,
+        "router": config.router_learning_rate,
+        "tower": config.vision_learning_rate,
+        "rest": config.learning_rate,
+    }
+    groups: dict[str, list[nn.Parameter]] = {kind: [] for kind in rates}
+    for name, parameter in params.items():
+        if name.endswith("router.scale"):
+            groups["scale"].append(parameter)
+        elif name.endswith("router.phi"):
+            groups["router"].append(parameter)
+        elif ".vision_tower." in name:
+            groups["tower"].append(parameter)
+        else:
+            groups["rest"].append(parameter)
+    decay = {"scale": 0.0, "router": 0.0}
+    return [
+        {"params": members, "lr": rates[kind], **({"weight_decay": decay[kind]} if kind in decay else {})}
+        for kind, members in groups.items()
+        if members
+    ]
+
+
+def _warm_cosine(step: int, config: TrainConfig) -> float:
+    warm = max(1, round(config.warmup * config.steps))
+    if step < warm:
+        return (step + 1) / warm
+    progress = (step - warm) / max(1, config.steps - warm)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+def _loader(config: TrainConfig, backbone: Backbone, accelerator: Accelerator, done: int) -> Iterable[PackedBatch]:
+    """Micro-batches of this process from optimizer step `done` on; all processes together read the stream in order."""
+    mixture = Mixture(config.data, config.pack, config.seed, config.max_answer_chars)
+    per_step = config.batch_size * config.gradient_accumulation
+    world, rank = accelerator.num_processes, accelerator.process_index
+    total = config.steps * per_step * world
+    indices = [i for i in range(done * per_step * world, total) if i // config.batch_size % world == rank]
+    rows = Rows(backbone, mixture, config.max_answer_tokens, total)
+    pad_id = backbone.tokenizer.pad_token_id
+    return DataLoader(
+        rows,
+        batch_size=config.batch_size,
+        sampler=indices,
+        collate_fn=lambda groups: pack(groups, pad_id),
+        num_workers=config.num_workers,
+        persistent_workers=config.num_workers > 0,
+    )
+
+
+def _grouped(batches: Iterable[PackedBatch], size: int) -> Iterable[list[PackedBatch]]:
+    held: list[PackedBatch] = []
+    for batch in batches:
+        held.append(batch)
+        if len(held) == size:
+            yield held
+            held = []
+
+
+@torch.no_grad()
+def _dev_loss(config: TrainConfig, backbone: Backbone, module: nn.Module, device: torch.device, groups: int = 64) -> float:
+    """Mean loss over development groups: the same mixture, on rows and drawings that training never sees."""
+    mixture = Mixture(config.data, config.pack, DEV_SEED, config.max_answer_chars, split="dev")
+    rows = Rows(backbone, mixture, config.max_answer_tokens, groups)
+    losses = []
+    for first in range(0, groups, config.batch_size):
+        batch = pack([rows[i] for i in range(first, min(groups, first + config.batch_size))], backbone.tokenizer.pad_token_id)
+        losses.append(float(module(batch.to(device))))
+    return sum(losses) / len(losses)
+
+
+class _Log:
+    """Appends one JSON line every `log_every` steps: loss, seconds since the start, the routers' mean scale."""
+
+    def __init__(self, folder: Path, config: TrainConfig, enabled: bool) -> None:
+        self._path, self._every, self._enabled, self._start = folder / "log.jsonl", config.log_every, enabled, time.monotonic()
+        if enabled:
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def write(self, step: int, losses: list[float], adapter: Adapter | None) -> None:
+        if not self._enabled or step % self._every:
+            return
+        recent = losses[-self._every :]
+        line: dict[str, Any] = {"step": step, "loss": sum(recent) / len(recent), "seconds": time.monotonic() - self._start}
+        if adapter is not None:
+            scales = [site.linear.mixture.router.scale.detach().float().mean() for site in adapter.sites]
+            line["scale"] = float(torch.stack(scales).mean())
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def _write(
+    config: TrainConfig, backbone: Backbone, adapter: Adapter | None, params: dict[str, nn.Parameter], result: TrainResult
+) -> None:
+    """The checkpoint: an adapter's two files, or the aligned connector with a config that says how it was made."""
+    output = Path(config.output)
+    facts: dict[str, Any] = {
+        "steps": result.steps,
+        "samples": result.samples,
+        "seconds": round(result.seconds),
+        "final_loss": round(result.final_loss, 4),
+        "dev_loss": round(result.dev_loss, 4),
+        "seed": config.seed,
+        "precision": backbone.precision,
+        "compute": backbone.compute,
+        "mixed_precision": config.mixed_precision,
+        "device": str(backbone.device),
+        "data": [Path(source.name).parent.name or source.name for source in config.data],
+    }
+    if adapter is not None:
+        base = {"base_model_name_or_path": backbone.id, "revision": backbone.revision}
+        adapters.save(adapter, output, base | facts, dtype=torch.bfloat16)
+        return
+    save_base(backbone.model, output, {"stage": "align", **facts}, tower=config.tune_vision)
