@@ -7,7 +7,13 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import GenerationConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration, PreTrainedTokenizerFast
+from transformers import (
+    GenerationConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    PreTrainedTokenizerFast,
+)
 
 from smola_demo.backbone.assembly import IMAGE_TOKEN, make_processor
 from smola_demo.backbone.efficientnet import EfficientNetLiteConfig
@@ -72,9 +78,13 @@ def tiny_model(seed: int = 0) -> LlavaForConditionalGeneration:
         torch.manual_seed(seed)
         model = LlavaForConditionalGeneration(config)
         for module in model.model.vision_tower.modules():
-            if isinstance(module, torch.nn.Conv2d):  # the library's narrow start would fade to nothing by the last block
+            if isinstance(
+                module, torch.nn.Conv2d
+            ):  # the library's narrow start would fade to nothing by the last block
                 torch.nn.init.kaiming_normal_(module.weight)
-    model.generation_config = GenerationConfig(eos_token_id=2, pad_token_id=2, bos_token_id=1, do_sample=False)
+    model.generation_config = GenerationConfig(
+        eos_token_id=2, pad_token_id=2, bos_token_id=1, do_sample=False
+    )
     return model.eval().requires_grad_(False)
 
 

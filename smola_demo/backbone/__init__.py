@@ -5,10 +5,11 @@ Importing this package is cheap; torch and transformers are imported when a mode
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from smola_demo.backbone.base import Backbone
     from smola_demo.backbone.download import Progress
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.metadata
+import io
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 
+from smola_demo.backbone import connector
 from smola_demo.backbone.download import (
     LANGUAGE,
     PARTS,
@@ -26,6 +26,7 @@ from smola_demo.backbone.download import (
     Progress,
     cache_dir,
     cache_lock,
+    on_stderr,
     part_file,
     read_json,
     write_json,
@@ -35,14 +36,15 @@ from smola_demo.backbone.efficientnet import (
     PIXEL_MEAN,
     PIXEL_STD,
     EfficientNetLiteConfig,
-    EfficientNetLiteModel,
     from_published,
 )
 from smola_demo.backbone.quantization import Plan, config_for
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
 IMAGE_TOKEN = "<image>"
-CONNECTOR_SEED = 0
-LAYOUT = "1"  # raise it when what `assemble` writes changes
+LAYOUT = "2"  # raise it when what `assemble` writes changes
 READY = "ready.json"
 
 
@@ -73,7 +75,9 @@ def load_processor(plan: Plan, progress: Progress | None = None) -> Any:
     """The LlavaProcessor: tokenizer with the image placeholder, and the image processor."""
     from transformers import LlavaProcessor
 
-    return _read_or_rebuild(_kind(plan), lambda f: LlavaProcessor.from_pretrained(f, local_files_only=True), progress)
+    return _read_or_rebuild(
+        _kind(plan), lambda f: LlavaProcessor.from_pretrained(f, local_files_only=True), progress
+    )
 
 
 def checkpoint(kind: str, progress: Progress | None = None) -> Path:
@@ -94,13 +98,17 @@ def _folder_name(kind: str) -> str:
     parts = "".join(part.sha256 for part in PARTS) + LAYOUT
     name = f"embedded-{kind}-{hashlib.sha256(parts.encode()).hexdigest()[:12]}"
     if kind == "nf4":
-        name += "-" + "-".join(f"{p}-{importlib.metadata.version(p)}" for p in ("bitsandbytes", "transformers"))
+        name += "-" + "-".join(
+            f"{p}-{importlib.metadata.version(p)}" for p in ("bitsandbytes", "transformers")
+        )
     return name
 
 
 def _complete(folder: Path) -> bool:
     sizes = read_json(folder / READY)
-    return bool(sizes) and all((folder / n).is_file() and (folder / n).stat().st_size == s for n, s in sizes.items())
+    return bool(sizes) and all(
+        (folder / n).is_file() and (folder / n).stat().st_size == s for n, s in sizes.items()
+    )
 
 
 def _build(folder: Path, save: Callable[[Path, Progress | None], None], progress: Progress | None) -> None:
@@ -126,11 +134,18 @@ def _read_or_rebuild(kind: str, read: Callable[[Path], Any], progress: Progress 
         try:
             return read(folder)
         except damaged as error:
-            raise CacheError(f"the model in {folder} cannot be read ({error}): delete that folder and try again") from error
+            raise CacheError(
+                f"the model in {folder} cannot be read ({error}): delete that folder and try again"
+            ) from error
 
 
 def _save_float(folder: Path, progress: Progress | None) -> None:
-    model, processor = assemble(part_file(LANGUAGE, progress), part_file(VISION, progress))
+    language, vision = part_file(LANGUAGE, progress), part_file(VISION, progress)
+    (progress or on_stderr())(0, 0, "preparing the model for the first start, about half a minute")
+    with contextlib.redirect_stderr(
+        io.StringIO()
+    ):  # the reader of the file draws a bar that cannot be switched off
+        model, processor = assemble(language, vision)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
 
@@ -140,7 +155,11 @@ def _save_nf4(folder: Path, progress: Progress | None) -> None:
 
     source, cpu = checkpoint("float", progress), torch.device("cpu")
     model = LlavaForConditionalGeneration.from_pretrained(
-        source, dtype=torch.float32, local_files_only=True, device_map={"": cpu}, quantization_config=config_for("nf4", cpu)
+        source,
+        dtype=torch.float32,
+        local_files_only=True,
+        device_map={"": cpu},
+        quantization_config=config_for("nf4", cpu),
     )
     model.save_pretrained(folder)
     LlavaProcessor.from_pretrained(source, local_files_only=True).save_pretrained(folder)
@@ -149,8 +168,9 @@ def _save_nf4(folder: Path, progress: Progress | None) -> None:
 def assemble(language: Path, vision: Path) -> tuple[Any, Any]:
     """Join a GGUF language model and the published tower into (LlavaForConditionalGeneration, LlavaProcessor), float32.
 
-    The connector is drawn from a fixed seed, so it is the same on every machine until ours is laid over it.
+    The connector is untrained; ours is laid over it when the model is loaded.
     """
+    from tokenizers import pre_tokenizers
     from transformers import (
         AutoModelForCausalLM,
         AutoTokenizer,
@@ -161,6 +181,10 @@ def assemble(language: Path, vision: Path) -> tuple[Any, Any]:
 
     text = AutoModelForCausalLM.from_pretrained(language.parent, gguf_file=language.name, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(language.parent, gguf_file=language.name)
+    # The file's reader forgets that this tokenizer was trained with every digit apart.
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
     tokenizer.add_special_tokens({"additional_special_tokens": [IMAGE_TOKEN]})
     image_token_id = tokenizer.convert_tokens_to_ids(IMAGE_TOKEN)
     text.resize_token_embeddings(len(tokenizer), mean_resizing=False)
@@ -169,7 +193,8 @@ def assemble(language: Path, vision: Path) -> tuple[Any, Any]:
         words[image_token_id] = words[:image_token_id].mean(0)
 
     text_config = text.config.to_dict()
-    text_config.pop("quantization_config", None)  # the file was quantized, the float weights are not
+    for name in ("quantization_config", "_name_or_path"):  # of the file, not of the float weights
+        text_config.pop(name, None)
     vision_config = EfficientNetLiteConfig()
     config = LlavaConfig(
         vision_config=vision_config,
@@ -181,14 +206,15 @@ def assemble(language: Path, vision: Path) -> tuple[Any, Any]:
         tie_word_embeddings=True,
     )
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(CONNECTOR_SEED)
         model = LlavaForConditionalGeneration(config).float()
-    tower: EfficientNetLiteModel = model.model.vision_tower
-    tower.load_state_dict(from_published(torch.load(vision, weights_only=True)))
+    model.model.vision_tower.load_state_dict(from_published(torch.load(vision, weights_only=True)))
     model.model.language_model.load_state_dict(text.model.state_dict())
     model.tie_weights()
+    connector.start(model)
     end = tokenizer.convert_tokens_to_ids("<|im_end|>")
-    model.generation_config = GenerationConfig(eos_token_id=end, pad_token_id=end, bos_token_id=1, do_sample=False)
+    model.generation_config = GenerationConfig(
+        eos_token_id=end, pad_token_id=end, bos_token_id=1, do_sample=False
+    )
     return model.eval(), make_processor(tokenizer, vision_config.image_size)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import operator
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,8 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from PIL import Image
 
 PAD, TEXT, VISUAL = -1, 0, 1
@@ -136,7 +137,9 @@ class Backbone(ABC):
         leaves = sorted({leaf for _, leaf in found.values()})
         for name in leaf_names:
             if name not in leaves:
-                raise ValueError(f"{self.name} has no linear '{name}' in its layers; it has {', '.join(leaves)}")
+                raise ValueError(
+                    f"{self.name} has no linear '{name}' in its layers; it has {', '.join(leaves)}"
+                )
         return {path: place for path, place in found.items() if place[1] in leaf_names}
 
     def collate(self, rows: Sequence[Encoded], side: str = "left") -> Batch:

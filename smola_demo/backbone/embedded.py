@@ -8,7 +8,6 @@ the cache valid.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,6 +20,8 @@ from smola_demo.backbone.connector import base_folder, overlay, revision_of
 from smola_demo.backbone.quantization import Plan, dequantize_linears, set_compute
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from PIL import Image
 
     from smola_demo.backbone.download import Progress
@@ -67,14 +68,19 @@ class EmbeddedBackbone(Backbone):
             return None
         if isinstance(image, Tensor):
             batched = image if image.ndim > 2 and image.shape[0] == 1 else image[None]
-            side, width = self.model.config.vision_config.image_size, self.model.config.vision_config.hidden_size
+            side, width = (
+                self.model.config.vision_config.image_size,
+                self.model.config.vision_config.hidden_size,
+            )
             if batched.shape[1:] not in ((3, side, side), (self.grid**2, width)):
                 raise ValueError(
                     f"an image tensor must be pixels (3, {side}, {side}) or features ({self.grid**2}, {width}), "
                     f"not {tuple(image.shape)}"
                 )
             return batched
-        return self.processor.image_processor(images=image.convert("RGB"), return_tensors="pt")["pixel_values"]
+        return self.processor.image_processor(images=image.convert("RGB"), return_tensors="pt")[
+            "pixel_values"
+        ]
 
     def _ids(self, text: str, plain: bool = False) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False, split_special_tokens=plain)["input_ids"]

@@ -67,7 +67,9 @@ def pick_device(device: str = "auto") -> torch.device:
     if place is None or place.type not in ("cpu", "cuda"):
         raise PrecisionError(f"no device '{device}': choose auto, cpu or cuda")
     if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
-        raise PrecisionError(f"device '{device}' is not on this machine ({torch.cuda.device_count()} GPUs): choose cpu")
+        raise PrecisionError(
+            f"device '{device}' is not on this machine ({torch.cuda.device_count()} GPUs): choose cpu"
+        )
     return place
 
 
@@ -126,6 +128,12 @@ def dequantize_linears(model: nn.Module) -> int:
 def forget_quantizer(model: Any) -> None:
     """Drop what transformers notes on a quantized model, so that it can be saved and moved as the plain one it is."""
     for part in (model, model.config, model.config.get_text_config()):
-        for name in ("hf_quantizer", "quantization_method", "is_quantized", "is_loaded_in_4bit", "quantization_config"):
+        for name in (
+            "hf_quantizer",
+            "quantization_method",
+            "is_quantized",
+            "is_loaded_in_4bit",
+            "quantization_config",
+        ):
             if name in vars(part):
                 delattr(part, name)
