@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from smola_demo.smola import PAD, Mixture
+from smola_demo.config import GROUPS
+from smola_demo.smola import PAD, TEXT, VISUAL, Mixture
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -57,21 +58,24 @@ class RoutingTrace:
     def select(self, tokens: np.ndarray) -> RoutingTrace:
         """The same record over some of its token rows, given as indices or as a mask (T,)."""
         picked = np.arange(len(self.tokens))[tokens]
+        rows: list[int] = picked.tolist()
+        nth_visual = np.cumsum(self.modality == VISUAL) - 1
         return replace(
             self,
-            tokens=tuple(self.tokens[i] for i in picked),
+            tokens=tuple(self.tokens[i] for i in rows),
             modality=self.modality[picked],
             phase=self.phase[picked],
             weight=self.weight[..., picked, :],
             contribution=self.contribution[..., picked, :],
             base_norm=self.base_norm[..., picked],
+            boxes=self.boxes[nth_visual[picked][self.modality[picked] == VISUAL]],
         )
 
     def serves(self) -> np.ndarray:
         """(G, T) bool: the tokens each group works on."""
         kinds = {
-            "visual": self.modality == 1,
-            "text": self.modality == 0,
+            "visual": self.modality == VISUAL,
+            "text": self.modality == TEXT,
             "multimodal": np.ones_like(self.modality, bool),
         }
         return np.stack([kinds[str(group)] for group in self.groups])
@@ -84,7 +88,7 @@ class RoutingTrace:
     def mean(self, values: np.ndarray) -> np.ndarray:
         """(G, L, P, T, E) → (G, L, E): mean over projections and the tokens each group serves, or 0."""
         serves = self.serves()
-        wrapped = ~np.isnan(self.base_norm).any(-1)  # a layer may lack a projection
+        wrapped = np.logical_not(np.isnan(self.base_norm).any(axis=-1))  # a layer may lack a projection
         total = np.einsum(
             "glpte,gt->gle", np.where(wrapped[..., None, None], values, 0), serves.astype(values.dtype)
         )
@@ -108,32 +112,41 @@ class RoutingTrace:
         """Read an .npz written by `save`. Raises TraceError if it is none or its arrays do not fit."""
         try:
             with np.load(path, allow_pickle=False) as file:
-                values: dict[str, Any] = {f.name: file[f.name] for f in fields(cls)}
+                trace = cls(
+                    groups=tuple(str(name) for name in file["groups"]),
+                    layers=tuple(int(i) for i in file["layers"]),
+                    projections=tuple(str(name) for name in file["projections"]),
+                    tokens=tuple(str(text) for text in file["tokens"]),
+                    modality=file["modality"].astype(np.int8),
+                    phase=file["phase"].astype(np.int8),
+                    weight=file["weight"].astype(np.float32),
+                    contribution=file["contribution"].astype(np.float32),
+                    base_norm=file["base_norm"].astype(np.float32),
+                    boxes=file["boxes"].astype(np.float32),
+                )
         except FileNotFoundError:
             raise TraceError(f"no trace at {path}") from None
         except Exception as error:  # noqa: BLE001  # zipfile, zlib, numpy: each has its own kinds of damage
-            raise TraceError(
-                f"{path} is not a routing trace ({type(error).__name__}): record it again"
-            ) from None
-        for name in ("groups", "projections", "tokens"):
-            values[name] = tuple(str(v) for v in values[name].tolist())
-        values["layers"] = tuple(int(v) for v in values["layers"].tolist())
-        trace = cls(**values)
-        g, n, p, t = len(trace.groups), len(trace.layers), len(trace.projections), len(trace.tokens)
-        shaped = trace.weight.shape[:4] == (g, n, p, t) and trace.contribution.shape == trace.weight.shape
-        if not (
-            shaped
-            and trace.base_norm.shape == (n, p, t)
-            and trace.modality.shape == trace.phase.shape == (t,)
-        ):
-            raise TraceError(
-                f"{path} is not a whole routing trace: its arrays do not fit together; record it again"
-            )
+            kind = type(error).__name__
+            raise TraceError(f"{path} is not a routing trace ({kind}): record it again") from None
+        if not trace._is_whole():
+            raise TraceError(f"{path} is not a whole routing trace: its arrays do not fit; record it again")
         return trace
+
+    def _is_whole(self) -> bool:
+        g, n, p, t = len(self.groups), len(self.layers), len(self.projections), len(self.tokens)
+        return (
+            set(self.groups) <= set(GROUPS)
+            and self.weight.shape == self.contribution.shape == (g, n, p, t, *self.weight.shape[4:5])
+            and self.weight.ndim == 5
+            and self.base_norm.shape == (n, p, t)
+            and self.modality.shape == self.phase.shape == (t,)
+            and self.boxes.shape == (int((self.modality == VISUAL).sum()), 4)
+        )
 
 
 def divergence(a: RoutingTrace, b: RoutingTrace, keep: np.ndarray) -> np.ndarray:
-    """Jensen-Shannon divergence (nats) of two runs' routing, per layer (L,): 0 the same, log 2 nothing in common.
+    """Jensen-Shannon divergence (nats) of two runs' routing, per layer (L,): 0 the same, log 2 all apart.
 
     keep (G, L, P, E) bool: the experts that take part, each run's weights re-normalised over them. Both runs
     must hold the same tokens. Mean over groups, projections and the tokens a group serves with at least two
@@ -181,7 +194,7 @@ class Recorder:
 
     def on_base(self, module: nn.Module, _args: Any, output: Tensor) -> None:
         """Forward hook of a wrapped linear's base layer: the norm of W x."""
-        self._bases[module] = torch.linalg.vector_norm(output.detach().float(), dim=-1)
+        self._bases[module] = output.detach().float().square().sum(-1).sqrt()
 
     def on_decoder(self, _module: nn.Module, _args: Any, _output: Any) -> None:
         """Forward hook of the decoder: one pass is over, bring its numbers to the CPU in one go."""
