@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from smola_demo.data.row import QA
+from smola_demo.data.vocabulary import made_up
 
 
 @dataclass(frozen=True)
@@ -18,92 +19,6 @@ class ChartData:
     labels: tuple[str, ...]
     series: tuple[str, ...]
     values: tuple[tuple[float, ...], ...]
-
-
-# Topic → (what is measured, category names, lowest and highest value)
-_TOPICS: tuple[tuple[tuple[str, ...], tuple[str, ...], tuple[int, int]], ...] = (
-    (
-        ("Sales by month", "Visitors", "Rainfall (mm)", "Orders"),
-        ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug"),
-        (5, 120),
-    ),
-    (
-        ("Revenue", "Members", "Profit", "Exports", "New cars"),
-        ("2015", "2016", "2017", "2018", "2019", "2020", "2021", "2022"),
-        (10, 900),
-    ),
-    (
-        ("Favorite fruit", "Fruit sold", "Harvest"),
-        ("Apple", "Banana", "Cherry", "Grape", "Lemon", "Mango", "Orange", "Pear"),
-        (2, 80),
-    ),
-    (
-        ("Support by country", "Trust in media", "Exports", "Internet use"),
-        (
-            "Brazil",
-            "China",
-            "Egypt",
-            "France",
-            "India",
-            "Italy",
-            "Japan",
-            "Kenya",
-            "Mexico",
-            "Poland",
-            "Spain",
-            "Turkey",
-            "U.S.",
-            "UK",
-        ),
-        (8, 95),
-    ),
-    (
-        ("Hours of work", "Visitors by day", "Calls"),
-        ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"),
-        (2, 60),
-    ),
-    (
-        ("Top concerns", "Main problems", "Worries"),
-        ("Crime", "Climate", "Economy", "Health", "Housing", "Jobs", "Schools", "Taxes", "Traffic"),
-        (6, 90),
-    ),
-    (
-        ("News sources", "How we read", "Devices"),
-        ("Book", "Phone", "Radio", "TV", "Tablet", "Paper", "Website", "Laptop"),
-        (4, 85),
-    ),
-    (
-        ("Pets at home", "Animals seen", "Votes"),
-        ("Bird", "Cat", "Cow", "Dog", "Duck", "Fish", "Horse", "Sheep"),
-        (1, 50),
-    ),
-    (("Views by age", "Internet users", "Who votes"), ("18-29", "30-49", "50-64", "65+"), (10, 95)),
-    (
-        ("Views by party", "Job approval", "Agree"),
-        ("Men", "Women", "Rep", "Dem", "Ind", "Young", "Old"),
-        (10, 95),
-    ),
-    (
-        ("Sports we play", "Club members", "Tickets"),
-        ("Chess", "Golf", "Rugby", "Running", "Soccer", "Swim", "Tennis"),
-        (3, 70),
-    ),
-    (
-        ("Budget", "Costs", "Spending", "Staff"),
-        ("Food", "Rent", "Travel", "Energy", "Games", "School", "Repair"),
-        (20, 990),
-    ),
-)
-_SERIES = (
-    ("Men", "Women"),
-    ("2010", "2020"),
-    ("Plan", "Actual"),
-    ("North", "South"),
-    ("Boys", "Girls"),
-    ("2000", "2010", "2020"),
-    ("A", "B", "C"),
-)
-_ORDERED = ("Jan", "2015", "Mon", "18-29")
 
 
 def number(value: float) -> str:
@@ -128,23 +43,23 @@ def invent(rng: random.Random, kind: str, printed: bool) -> ChartData:
 
     `printed` says whether values stand on the chart; where they do not, they are round enough to be read off the axis.
     """
-    titles, pool, span = rng.choice(_TOPICS)
+    topic = rng.choice(made_up()["chart_topics"])
+    pool, span = topic["labels"], topic["span"]
     most = {"bar": 7, "hbar": 8, "dots": 8, "grouped": 4, "line": 7, "pie": 5}[kind]
     count = rng.randint(2 if kind in ("bar", "hbar", "pie") else 3, min(most, len(pool)))
-    if pool[0] in _ORDERED:
-        first = rng.randint(0, len(pool) - count)
-        labels = pool[first : first + count]
-    else:
-        labels = tuple(rng.sample(pool, count))
+    first = rng.randint(0, len(pool) - count)
+    labels = tuple(pool[first : first + count] if topic["ordered"] else rng.sample(pool, count))
     several = kind == "grouped" or (kind == "line" and rng.random() < 0.3)
-    series = rng.choice([s for s in _SERIES if s[0] not in labels and s[0] not in pool]) if several else ("",)
-    if kind == "pie":
-        values = (_shares(rng, count),)
-    else:
-        values = tuple(_distinct(rng, count, span, printed) for _ in series)
-    if kind in ("hbar", "dots") and pool[0] not in _ORDERED and rng.random() < 0.6:
+    fresh = [names for names in made_up()["chart_series"] if not set(names) & set(pool)]
+    series = tuple(rng.choice(fresh)) if several else ("",)
+    values = (
+        (_shares(rng, count),)
+        if kind == "pie"
+        else tuple(_distinct(rng, count, span, printed) for _ in series)
+    )
+    if kind in ("hbar", "dots") and not topic["ordered"] and rng.random() < 0.6:
         values = (tuple(sorted(values[0], reverse=True)),)
-    title = rng.choice(titles) if rng.random() < 0.85 else ""
+    title = rng.choice(topic["titles"]) if rng.random() < 0.85 else ""
     return ChartData(kind, title, labels, series, values)
 
 

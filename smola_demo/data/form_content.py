@@ -6,149 +6,7 @@ import random
 from dataclasses import dataclass
 
 from smola_demo.data.row import QA
-
-_NAMES = (
-    "Golden",
-    "Sunrise",
-    "Lucky",
-    "Star",
-    "Green",
-    "Royal",
-    "City",
-    "Ocean",
-    "Maple",
-    "Silver",
-    "Happy",
-    "Fresh",
-    "North",
-    "Red Lion",
-)
-_TRADES = (
-    "Bakery",
-    "Books",
-    "Cafe",
-    "Market",
-    "Hardware",
-    "Pharmacy",
-    "Restaurant",
-    "Stationery",
-    "Trading",
-    "Electronics",
-    "Grocer",
-    "Motors",
-)
-_ENDS = ("", "", "", " Ltd", " Inc.", " Sdn Bhd", " GmbH", " & Co", " Enterprise")
-_FIRST = (
-    "Anna",
-    "Ben",
-    "Carla",
-    "David",
-    "Elena",
-    "Frank",
-    "Grace",
-    "Hugo",
-    "Irene",
-    "Jack",
-    "Kim",
-    "Laura",
-    "Mei",
-    "Nina",
-    "Omar",
-    "Paul",
-    "Rosa",
-    "Sam",
-    "Tom",
-    "Vera",
-)
-_LAST = (
-    "Adams",
-    "Baker",
-    "Chen",
-    "Diaz",
-    "Evans",
-    "Fischer",
-    "Garcia",
-    "Hill",
-    "Ito",
-    "Jones",
-    "Khan",
-    "Lopez",
-    "Miller",
-    "Novak",
-    "Okafor",
-    "Patel",
-    "Rossi",
-    "Smith",
-    "Tan",
-    "Weber",
-)
-_STREETS = (
-    "Main Street",
-    "Oak Avenue",
-    "Park Road",
-    "Jalan Bunga",
-    "Mill Lane",
-    "Station Road",
-    "High Street",
-    "Jalan Merah 3",
-    "King Street",
-    "Lake View",
-    "Hill Road",
-)
-_CITIES = (
-    "Springfield",
-    "Riverside",
-    "Ashford",
-    "Johor Bahru",
-    "Kuala Lumpur",
-    "Bristol",
-    "Denver",
-    "Leeds",
-    "Austin",
-    "Shah Alam",
-    "Dover",
-    "Salem",
-)
-_GOODS = (
-    "Apple",
-    "Bread",
-    "Butter",
-    "Cake",
-    "Candle",
-    "Cheese",
-    "Coffee",
-    "Eggs",
-    "Envelope",
-    "Flour",
-    "Glue",
-    "Honey",
-    "Juice",
-    "Lamp",
-    "Milk",
-    "Notebook",
-    "Paper A4",
-    "Pen blue",
-    "Rice 5kg",
-    "Salt",
-    "Soap",
-    "Sugar",
-    "Tape",
-    "Tea",
-    "Towel",
-    "Water",
-)
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_JOBS = ("Teacher", "Nurse", "Driver", "Engineer", "Cook", "Clerk", "Painter", "Farmer", "Designer")
-_TITLES = (
-    "Registration Form",
-    "Order Form",
-    "Membership",
-    "Application",
-    "Visitor Pass",
-    "Contact Details",
-    "Library Card",
-    "Job Application",
-)
+from smola_demo.data.vocabulary import made_up
 
 # What can be asked, in the words people use; {} is the name of a field of a form.
 _PHRASES = {
@@ -206,6 +64,10 @@ class FormData:
     asked: tuple[tuple[str, str], ...]
 
 
+def _one(rng: random.Random, what: str) -> str:
+    return rng.choice(made_up()[what])
+
+
 def _date(rng: random.Random) -> str:
     day, month, year = rng.randint(1, 28), rng.randint(1, 12), rng.randint(2005, 2026)
     return rng.choice(
@@ -213,7 +75,7 @@ def _date(rng: random.Random) -> str:
             f"{day:02d}/{month:02d}/{year}",
             f"{day:02d}-{month:02d}-{year}",
             f"{day:02d}/{month:02d}/{year % 100:02d}",
-            f"{day:02d} {_MONTHS[month - 1]} {year}",
+            f"{day:02d} {made_up()['months'][month - 1]} {year}",
             f"{year}-{month:02d}-{day:02d}",
             f"{day:02d}.{month:02d}.{year}",
         )
@@ -228,9 +90,9 @@ def invent_receipt(rng: random.Random) -> ReceiptData:
     """A receipt of 5 to 13 lines whose items add up to its total."""
     caps = rng.random() < 0.6
     case = str.upper if caps else str
-    shop = case(f"{rng.choice(_NAMES)} {rng.choice(_TRADES)}{rng.choice(_ENDS)}")
-    street = case(f"{rng.randint(1, 199)}{rng.choice((' ', ', '))}{rng.choice(_STREETS)}")
-    city = case(f"{rng.randint(10000, 99999)} {rng.choice(_CITIES)}")
+    shop = case(f"{_one(rng, 'shop_names')} {_one(rng, 'trades')}{_one(rng, 'company_ends')}")
+    street = case(f"{rng.randint(1, 199)}{rng.choice((' ', ', '))}{_one(rng, 'streets')}")
+    city = case(f"{rng.randint(10000, 99999)} {_one(rng, 'cities')}")
     date, sign = _date(rng), rng.choice(("", "", "", "RM ", "$", "$"))
     asked = [("shop", shop), ("date", date)]
     head = [Entry(shop, head=True)]
@@ -249,7 +111,7 @@ def invent_receipt(rng: random.Random) -> ReceiptData:
     cents = [rng.randint(20, 6000) for _ in range(rng.randint(1, 5))]
     goods = [
         Entry(case(name), f"{c / 100:.2f}")
-        for name, c in zip(rng.sample(_GOODS, len(cents)), cents, strict=True)
+        for name, c in zip(rng.sample(made_up()["goods"], len(cents)), cents, strict=True)
     ]
     total = f"{sign}{sum(cents) / 100:.2f}"
     foot = [Entry(case(rng.choice(("Total", "Total", "Total amount", "Amount due"))), total)]
@@ -269,30 +131,30 @@ def invent_receipt(rng: random.Random) -> ReceiptData:
 
 def invent_form(rng: random.Random) -> FormData:
     """A form of three to six fields about one made-up person."""
-    first, last = rng.choice(_FIRST), rng.choice(_LAST)
+    first, last = _one(rng, "first_names"), _one(rng, "last_names")
     pool = {
         "Name": f"{first} {last}",
         "First name": first,
         "Last name": last,
-        "Address": f"{rng.randint(1, 199)} {rng.choice(_STREETS)}",
-        "City": rng.choice(_CITIES),
+        "Address": f"{rng.randint(1, 199)} {_one(rng, 'streets')}",
+        "City": _one(rng, "cities"),
         "Postal code": str(rng.randint(10000, 99999)),
         "Phone": _phone(rng),
         "Email": f"{first.lower()}@{rng.choice(('mail', 'post', 'home'))}.{rng.choice(('com', 'org', 'net'))}",
         "Date": _date(rng),
         "Date of birth": _date(rng),
         "Age": str(rng.randint(6, 95)),
-        "Job": rng.choice(_JOBS),
+        "Job": _one(rng, "jobs"),
         "Member no": str(rng.randint(100, 99999)),
         "Quantity": str(rng.randint(1, 60)),
-        "Item": rng.choice(_GOODS),
-        "Country": rng.choice(("France", "Kenya", "Japan", "Peru", "Canada", "Malaysia", "Spain")),
+        "Item": _one(rng, "goods"),
+        "Country": _one(rng, "countries"),
     }
     del pool[rng.choice(("Name", "First name"))]
     labels = rng.sample(list(pool), rng.randint(3, 6))
     labels.sort(key=list(pool).index)
     fields = tuple((label, pool[label]) for label in labels)
-    title = rng.choice(_TITLES)
+    title = _one(rng, "form_titles")
     return FormData(
         title, fields, (*((f"field {label}", value) for label, value in fields), ("title", title))
     )

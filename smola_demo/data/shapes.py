@@ -35,6 +35,11 @@ class Shape:
     angle: float
     stretch: float
 
+    @property
+    def kind(self) -> str:
+        """Colour and form: "red circle"."""
+        return f"{self.color} {self.form}"
+
 
 def _regular(corners: int, inner: float = 0.0) -> list[Point]:
     steps = corners * 2 if inner else corners
@@ -101,7 +106,7 @@ def _make(rng: random.Random, form: str, color: str, place: tuple[float, float, 
     angle = rng.choice((0.0, rng.uniform(-limit, limit))) if limit else 0.0
     stretch = 1.0
     if form in ("rectangle", "oval"):
-        stretch = rng.uniform(0.4, 0.68)
+        stretch = rng.uniform(0.4, 0.75 if form == "rectangle" else 0.68)
         stretch = rng.choice((stretch, 1 / stretch))
     return Shape(form, color, ground.jitter(rng, ground.COLORS[color]), x, y, radius, angle, stretch)
 

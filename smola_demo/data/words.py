@@ -7,24 +7,17 @@ from __future__ import annotations
 
 import random
 import string
-from functools import lru_cache
-from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
 from smola_demo.data import fonts, ground
 from smola_demo.data.row import QA, Scene
+from smola_demo.data.vocabulary import word_list
 
 LAYOUTS = ("center", "center", "anywhere", "anywhere", "wrapped", "sign", "strip")
 HELD_OUT_LAYOUTS = ("blocks",)
 MAX_CHARS = 60
 _SMALLEST = 13  # pixels; smaller letters are lost on a model that sees 256 x 256
-
-
-@lru_cache(maxsize=1)
-def word_list() -> tuple[str, ...]:
-    """Common English words in lower case, in alphabetical order."""
-    return tuple((Path(__file__).parent / "words.txt").read_text(encoding="utf-8").split())
 
 
 def _code(rng: random.Random, length: int, alphabet: str = string.ascii_uppercase + string.digits) -> str:

@@ -1,0 +1,60 @@
+"""Names and grammar for questions on drawn shapes."""
+
+from __future__ import annotations
+
+import random  # noqa: TC003
+from collections import Counter
+from collections.abc import Sequence  # noqa: TC003
+
+FORMS = (
+    "circle", "square", "triangle", "rectangle", "star", "diamond",
+    "pentagon", "hexagon", "oval", "cross", "heart", "arrow",
+)  # fmt: skip
+COLOR_NAMES = (
+    "red", "green", "blue", "yellow", "orange", "purple",
+    "pink", "brown", "black", "white", "gray", "teal",
+)  # fmt: skip
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
+
+def article(noun: str) -> str:
+    """The noun with its indefinite article: "a square", "an orange oval"."""
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+
+
+def plural(noun: str) -> str:
+    """The noun for several: "crosses", "red circles"."""
+    return noun + ("es" if noun.endswith("s") else "s")
+
+
+def yes_no(truth: bool) -> tuple[str, ...]:
+    """The answer to a closed question."""
+    return ("yes",) if truth else ("no",)
+
+
+def once(values: Sequence[str]) -> list[str]:
+    """The values that occur exactly once, in order."""
+    return [value for value, n in Counter(values).items() if n == 1]
+
+
+def either(rng: random.Random, phrases: str) -> str:
+    """One of several phrases, which are separated by bars."""
+    return rng.choice(phrases.split("|"))
+
+
+def color_word(rng: random.Random) -> str:
+    """ "color" as Americans or "colour" as the British write it."""
+    return "colour" if rng.random() < 0.3 else "color"
+
+
+def other(rng: random.Random, names: Sequence[str], *but: str) -> str:
+    """One of the names that is none of `but`."""
+    return rng.choice([name for name in names if name not in but])
+
+
+def casual(rng: random.Random, question: str) -> str:
+    """Now and then as people type it: without a capital, some of these without a question mark."""
+    if rng.random() > 0.15:
+        return question
+    small = question[0].lower() + question[1:]
+    return small.rstrip("?.") if rng.random() < 0.4 else small

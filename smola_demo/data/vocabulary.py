@@ -1,0 +1,22 @@
+"""The words that drawn pictures are made of: common English words, and made-up shops, people, goods and chart topics."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+_FOLDER = Path(__file__).parent
+
+
+@lru_cache(maxsize=1)
+def word_list() -> tuple[str, ...]:
+    """Common English words in lower case."""
+    return tuple((_FOLDER / "words.txt").read_text(encoding="utf-8").split())
+
+
+@lru_cache(maxsize=1)
+def made_up() -> dict[str, list[Any]]:
+    """Lists of names by what they name: "shop_names", "goods", "chart_topics" …"""
+    return json.loads((_FOLDER / "made_up.json").read_text(encoding="utf-8"))
