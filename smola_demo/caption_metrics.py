@@ -1,7 +1,7 @@
 """CIDEr-D and BLEU-4 of captions, after their published definitions.
 
-CIDEr-D: Vedantam, Zitnick, Parikh 2015 (n-grams to 4, clipped counts, Gaussian length penalty with sigma 6, times 10);
-a value of 1.0 is what papers print as 100. Document frequencies come from the references that are passed in.
+CIDEr-D: Vedantam, Zitnick, Parikh 2015 (n-grams to 4, clipped counts, Gaussian length penalty with sigma 6,
+times 10); a value of 1.0 is what papers print as 100. Document frequencies come from the references given.
 BLEU-4: Papineni and others 2002 over the whole corpus, brevity against the closest reference length.
 """
 
@@ -10,9 +10,12 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ORDER = 4
 SIGMA = 6.0
@@ -24,7 +27,7 @@ NGrams = Counter[tuple[str, ...]]
 
 
 def tokens(caption: str) -> list[str]:
-    """Lower-case words without punctuation, clitics apart ("the dog's" → the, dog, 's), hyphenated words whole."""
+    """Lower-case words without punctuation; clitics stand apart ("dog's" → dog, 's), hyphens do not split."""
     text = caption.lower().replace("\u2019", "'")
     return _TOKEN.findall(_CLITIC.sub(r" \1", text))
 
@@ -47,7 +50,7 @@ def cider_d(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> 
     weight = {gram: log_pictures - math.log(count) for gram, count in frequency.items()}
 
     def vector(counts: list[NGrams]) -> tuple[list[dict[tuple[str, ...], float]], list[float], int]:
-        """tf-idf per order, their lengths, and the caption's number of 2-grams (its length, up to a constant)."""
+        """tf-idf per order, their lengths, and the number of 2-grams (the words, up to a constant)."""
         tfidf = [{gram: n * weight.get(gram, log_pictures) for gram, n in order.items()} for order in counts]
         return tfidf, [math.sqrt(sum(x * x for x in order.values())) for order in tfidf], counts[1].total()
 

@@ -35,11 +35,11 @@ _MORE_WORDS = (
 _DIGITS = {word: str(i) for i, word in enumerate(_NUMBER_WORDS)} | {"none": "0"}
 _COUNTS = _DIGITS | {word: str(i) for i, word in enumerate(_MORE_WORDS, start=11)} | {"no": "0"}
 _ARTICLES = frozenset({"a", "an", "the"})
-# Contractions that are written without their apostrophe, left out where that is a word of its own (its, were, well).
+# Contractions that people write without apostrophe, except where that is another word (its, were, well).
 _CONTRACTED = (
-    "ain't aren't can't couldn't didn't doesn't don't hadn't hasn't haven't isn't mightn't mustn't needn't shouldn't "
-    "wasn't weren't won't wouldn't could've i'm i've he's she's that's there's they'd they'll they're they've what's "
-    "where's who's would've should've you'd you'll you're you've how's"
+    "ain't aren't can't couldn't didn't doesn't don't hadn't hasn't haven't isn't mightn't mustn't needn't "
+    "shouldn't wasn't weren't won't wouldn't could've i'm i've he's she's that's there's they'd they'll "
+    "they're they've what's where's who's would've should've you'd you'll you're you've how's"
 )
 _CONTRACTIONS = {whole.replace("'", ""): whole for whole in _CONTRACTED.split(" ")}
 _PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
@@ -59,7 +59,7 @@ class Scored:
 
 
 def normalize_vqa(text: str) -> str:
-    """The VQA evaluation's normal form: lower case, no articles or punctuation, number words as digits, full contractions."""
+    """The VQA evaluation's normal form: lower case, no articles, no punctuation, numbers in digits."""
     text = " ".join(text.split()).replace("\u2019", "'")
     has_number_comma = re.search(r"\d,\d", text) is not None
     out = text
@@ -79,9 +79,8 @@ def vqa_accuracy(prediction: str, references: Sequence[str]) -> float:
 def parse_count(text: str) -> int | None:
     """The one whole number that a text holds, in digits or words; None when there is none or several."""
     words = re.findall(r"[a-z]+|\d+(?:\.\d+)?", text.lower().replace(",", ""))
-    found = {_COUNTS.get(word, word) for word in words}
-    numbers = {word for word in found if word.isdigit()}
-    return int(numbers.pop()) if len(numbers) == 1 and not any("." in word for word in found) else None
+    numbers = {_COUNTS.get(word) or word for word in words if word in _COUNTS or word[0].isdigit()}
+    return int(numbers.pop()) if len(numbers) == 1 and all(number.isdigit() for number in numbers) else None
 
 
 def count_accuracy(prediction: str, references: Sequence[str]) -> float:
@@ -91,7 +90,7 @@ def count_accuracy(prediction: str, references: Sequence[str]) -> float:
 
 
 def parse_number(text: str) -> float | None:
-    """A number written alone: thousands commas, a currency sign in front, a percent sign behind are allowed."""
+    """A number alone: thousands commas, a currency sign before and a percent sign after it are allowed."""
     bare = text.strip().rstrip(".").strip().removesuffix("%").strip()
     bare = re.sub(r"^([-+]?)[$£€]\s*", r"\1", bare)
     bare = _DIGITS.get(bare.lower(), bare)
@@ -99,7 +98,7 @@ def parse_number(text: str) -> float | None:
 
 
 def relaxed_accuracy(prediction: str, references: Sequence[str]) -> float:
-    """ChartQA's measure: a number within 5 % of the reference (0 only by 0), any other text equal but for case."""
+    """ChartQA's measure: a number within 5 % of the reference, any other text equal but for case."""
     return float(any(_relaxed(prediction, reference) for reference in references))
 
 
@@ -201,8 +200,8 @@ def bootstrap_ci(
 def score(task: str, predictions: Sequence[str], references: Rows) -> dict[str, Any]:
     """Judge a task's answers: {"metric", "value", "ci95": [low, high], "n", "extra"}.
 
-    references[i] holds every accepted answer of row i. Raises TaskError for an unknown task and MetricError when
-    there is nothing to judge, the numbers of rows differ, or a row has no reference.
+    references[i] holds every accepted answer of row i. Raises TaskError for an unknown task and MetricError
+    when there is nothing to judge, the numbers of rows differ, or a row has no reference.
     """
     name = get_task(task).metric
     if not predictions:

@@ -6,8 +6,11 @@ Knows words only: no model, no image, no file.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MAX_QUESTION_CHARS = 500
 

@@ -25,7 +25,10 @@ GENERATORS: dict[str, Generator] = {
 
 
 def scenes(name: str, split: str = "train", start: int = 0) -> Iterator[Scene]:
-    """Scenes of one generator without end, from seed `start` on. Raises ValueError for an unknown generator or split."""
+    """Scenes of one generator without end, from seed `start` on.
+
+    Raises ValueError for an unknown generator or split.
+    """
     if name not in GENERATORS:
         raise ValueError(f"There is no generator '{name}'; choose one of {', '.join(GENERATORS)}.")
     if split not in ("train", "dev"):

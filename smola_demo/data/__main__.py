@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from smola_demo.data import GENERATORS
 from smola_demo.data.devset import held_out_suite, make_suite
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _EXAMPLES = """examples:
   python -m smola_demo.data suites                          200 rows of every generator
@@ -20,10 +23,10 @@ _EXAMPLES = """examples:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code (0 done, 1 failed with a reason; argparse exits 2 on wrong usage)."""
+    """Run the command line; returns 0 when done, 1 when it failed with a reason; wrong usage exits with 2."""
     parser = argparse.ArgumentParser(
         prog="python -m smola_demo.data",
-        description="Write suites of rows for `evaluate`: drawn pictures, or the development share of a file.",
+        description="Write suites for `evaluate`: drawn pictures, or the development share of a file.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

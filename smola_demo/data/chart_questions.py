@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from smola_demo.data.row import QA
 from smola_demo.data.vocabulary import made_up
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Sequence
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ def _distinct(rng: random.Random, count: int, span: tuple[int, int], printed: bo
 def invent(rng: random.Random, kind: str, printed: bool) -> ChartData:
     """A chart of this kind: topic, two to eight categories, one to three series.
 
-    `printed` says whether values stand on the chart; where they do not, they are round enough to be read off the axis.
+    `printed` says whether values stand on the chart; where they do not, they are round enough to read off.
     """
     topic = rng.choice(made_up()["chart_topics"])
     pool, span = topic["labels"], topic["span"]

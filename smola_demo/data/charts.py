@@ -8,12 +8,17 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
 
 from smola_demo.data import chart_questions, fonts, ground
-from smola_demo.data.chart_questions import ChartData
 from smola_demo.data.row import Scene
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from smola_demo.data.chart_questions import ChartData
 
 LAYOUTS = ("bar", "bar", "bar", "hbar", "hbar", "hbar", "grouped", "line", "line", "pie")
 HELD_OUT_LAYOUTS = ("dots",)
@@ -130,7 +135,10 @@ def _upright(rng: random.Random, pen: ImageDraw.ImageDraw, data: ChartData, styl
     marks = [step * i for i in range(round(end / step) + 1)]
     left = box[0] + max(pen.textlength(number(mark), style.font()) for mark in marks) + 6
     bottom = box[3] - style.size - 6
-    y_of = lambda value: bottom - (bottom - top) * value / end  # noqa: E731  a one-line map from value to pixel
+
+    def y_of(value: float) -> float:
+        return bottom - (bottom - top) * value / end
+
     for mark in marks:
         if style.grid:
             pen.line((left, y_of(mark), box[2], y_of(mark)), fill=style.faint)
@@ -162,7 +170,13 @@ def _upright(rng: random.Random, pen: ImageDraw.ImageDraw, data: ChartData, styl
                 )
 
 
-def _lines(pen: ImageDraw.ImageDraw, data: ChartData, style: Style, centres: list[float], y_of) -> None:  # noqa: ANN001
+def _lines(
+    pen: ImageDraw.ImageDraw,
+    data: ChartData,
+    style: Style,
+    centres: list[float],
+    y_of: Callable[[float], float],
+) -> None:
     for s, values in enumerate(data.values):
         points = [(x, y_of(value)) for x, value in zip(centres, values, strict=True)]
         pen.line(points, fill=style.fills[s], width=3, joint="curve")
@@ -185,7 +199,10 @@ def _sideways(rng: random.Random, pen: ImageDraw.ImageDraw, data: ChartData, sty
     left = box[0] + max(pen.textlength(label, style.font()) for label in data.labels) + 8
     right = box[2] - (pen.textlength(number(end), style.font()) if style.values else 8)
     bottom = box[3] if style.values else box[3] - style.size - 4
-    x_of = lambda value: left + (right - left) * value / end  # noqa: E731  a one-line map from value to pixel
+
+    def x_of(value: float) -> float:
+        return left + (right - left) * value / end
+
     for mark in [step * i for i in range(round(end / step) + 1)]:
         if style.grid:
             pen.line((x_of(mark), box[1], x_of(mark), bottom), fill=style.faint)

@@ -1,4 +1,4 @@
-"""Suites on disk for `evaluate --suite`: drawn scenes as pictures and rows, and the development share of a file."""
+"""Suites on disk for `evaluate --suite`: drawn scenes, and the development share of a file."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def make_suite(
     split: str = "dev",
     progress: Advance | None = None,
 ) -> list[Path]:
-    """Draw `n` rows of each generator into FOLDER/NAME.jsonl with pictures in FOLDER/images; returns the files.
+    """Draw `n` rows of each generator into FOLDER/NAME.jsonl, pictures in FOLDER/images; returns the files.
 
-    At most two rows share a picture. `progress` is called with 1 after each row. The same call writes the same
-    bytes. Raises RowError for a number below 1 and ValueError for an unknown generator or split.
+    At most two rows share a picture. `progress` is called with 1 after each row. The same call writes the
+    same bytes. Raises RowError for a number below 1 and ValueError for an unknown generator or split.
     """
     if n < 1:
         raise RowError(f"A suite needs at least one row, not {n}.")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from smola_demo.data.row import QA
 from smola_demo.data.vocabulary import made_up
+
+if TYPE_CHECKING:
+    import random
 
 # What can be asked, in the words people use; {} is the name of a field of a form.
 _PHRASES = {
@@ -140,7 +143,7 @@ def invent_form(rng: random.Random) -> FormData:
         "City": _one(rng, "cities"),
         "Postal code": str(rng.randint(10000, 99999)),
         "Phone": _phone(rng),
-        "Email": f"{first.lower()}@{rng.choice(('mail', 'post', 'home'))}.{rng.choice(('com', 'org', 'net'))}",
+        "Email": f"{first.lower()}@{rng.choice(('mail.com', 'post.org', 'home.net', 'mail.net'))}",
         "Date": _date(rng),
         "Date of birth": _date(rng),
         "Age": str(rng.randint(6, 95)),

@@ -22,12 +22,14 @@ _LINE_GAP = 5
 
 @dataclass(frozen=True)
 class Page:
-    """A sheet being written: the picture, its pen, and the face and ink it is written with."""
+    """A sheet being written: the picture, its pen, the faces of print and of filled-in values, the ink of both."""
 
     image: Image.Image
     pen: ImageDraw.ImageDraw
     face: str
     ink: ground.RGB
+    hand: str
+    hand_ink: ground.RGB
 
 
 def _page(rng: random.Random, split: str, size: tuple[int, int], *, mono: bool) -> Page:
@@ -40,7 +42,9 @@ def _page(rng: random.Random, split: str, size: tuple[int, int], *, mono: bool) 
     )
     dark = rng.randint(0, 70)
     face = fonts.pick(rng, split, mono=True if mono and rng.random() < 0.6 else None)
-    return Page(image, ImageDraw.Draw(image), face, (dark, dark, dark + rng.choice((0, 0, 50))))
+    ink, hand_ink = (dark, dark, dark + rng.choice((0, 0, 50))), (20, 30, rng.choice((40, 150)))
+    hand = face if mono else fonts.pick(rng, split)
+    return Page(image, ImageDraw.Draw(image), face, ink, hand, hand_ink)
 
 
 def _write(

@@ -1,11 +1,14 @@
-"""What drawn pictures stand on: named colours, plain, shaded and noisy grounds, and the wear of a photograph."""
+"""What drawn pictures stand on: named colours, plain, shaded and noisy grounds, the wear of a photograph."""
 
 from __future__ import annotations
 
-import random
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageFilter
+
+if TYPE_CHECKING:
+    import random
 
 RGB = tuple[int, int, int]
 

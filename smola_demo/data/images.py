@@ -17,7 +17,7 @@ MAX_PIXELS = 50_000_000
 MAX_FILE_BYTES = 200_000_000
 MAX_SIDE = 2048
 
-# No format that runs a program (EPS) or nests other files (ICO), and none that is recognised by its name only.
+# No format that runs a program (EPS) or nests other files (ICO), none recognised by its name only.
 _FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
 _ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 # Silencing warnings changes process-wide state, so only one thread does it at a time.
@@ -45,7 +45,7 @@ def open_image(source: str | Path | bytes | Image.Image) -> Image.Image:
             raise
         except Image.DecompressionBombError as error:
             raise _too_large(name) from error
-        except Exception as error:  # noqa: BLE001  a decoder fed hostile bytes may raise anything
+        except Exception as error:  # a decoder fed hostile bytes may raise anything
             raise ImageError(
                 f"{name} is not a picture that can be read: use a PNG, JPEG, WebP or GIF file."
             ) from error
@@ -101,7 +101,7 @@ def _decode(image: Image.Image, name: str) -> Image.Image:
             image.seek(0)
         image.draft("RGB", (MAX_SIDE, MAX_SIDE))  # large JPEGs decode straight to a smaller size
         image.load()
-    except Exception as error:  # noqa: BLE001  as above
+    except Exception as error:
         raise ImageError(f"{name} is damaged or cut off: save it again or choose another picture.") from error
     if image.size[0] * image.size[1] > MAX_PIXELS:
         raise _too_large(name, image.size)

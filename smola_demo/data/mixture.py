@@ -1,24 +1,27 @@
 """An endless training stream over several sources, in which item i depends on the seed and on i alone.
 
-So a run resumes at any index, two machines draw the same items, and no picture of the development share ever appears.
+So a run resumes at any index, two machines draw the same items, and no development picture ever appears.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from PIL import Image
-
-from smola_demo.config import DataSource
 from smola_demo.data import GENERATORS
 from smola_demo.data.images import open_image
 from smola_demo.data.row import QA, SKIPPED_KINDS, Row, RowError, group_by_image, read_rows, split_by_image
 from smola_demo.tasks import TASKS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from PIL import Image
+
+    from smola_demo.config import DataSource
 
 MAX_ANSWER_CHARS = 120
 _CYCLE = 1024  # items after which every source has had exactly its share
@@ -193,9 +196,12 @@ def _shares(weights: Sequence[float]) -> list[int]:
     total = sum(weights)
     exact = [weight * _CYCLE / total for weight in weights]
     counts = [max(1, int(share)) for share in exact]
-    by_rest: Callable[[int], float] = lambda s: exact[s] - counts[s]  # noqa: E731  one key for two loops
+
+    def rest(s: int) -> float:
+        return exact[s] - counts[s]
+
     while sum(counts) < _CYCLE:
-        counts[max(range(len(counts)), key=by_rest)] += 1
+        counts[max(range(len(counts)), key=rest)] += 1
     while sum(counts) > _CYCLE:
-        counts[min((s for s in range(len(counts)) if counts[s] > 1), key=by_rest)] -= 1
+        counts[min((s for s in range(len(counts)) if counts[s] > 1), key=rest)] -= 1
     return counts

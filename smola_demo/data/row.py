@@ -8,17 +8,19 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PIL import Image
 
 from smola_demo.data.images import open_image
 from smola_demo.tasks import ROW_TASKS, TASKS
 
-# Rows of this kind need an article that nobody gives the model; learning them would teach it to make things up.
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+# Rows of this kind need an article that the model is not given; they would teach it to make things up.
 SKIPPED_KINDS = frozenset({"chart_qa_open"})
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import random  # noqa: TC003
 from collections import Counter
-from collections.abc import Sequence  # noqa: TC003
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Sequence
 
 FORMS = (
     "circle", "square", "triangle", "rectangle", "star", "diamond",
@@ -43,7 +46,7 @@ def either(rng: random.Random, phrases: str) -> str:
 
 
 def color_word(rng: random.Random) -> str:
-    """ "color" as Americans or "colour" as the British write it."""
+    """The word as Americans write it, color, or the British, colour."""
     return "colour" if rng.random() < 0.3 else "color"
 
 

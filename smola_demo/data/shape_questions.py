@@ -5,7 +5,7 @@ Here are captions, counts, colours, forms and existence; `shape_relations` has p
 
 from __future__ import annotations
 
-import random  # noqa: TC003
+import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -89,8 +89,9 @@ def _form_of(rng: random.Random, shapes: Sequence[Shape]) -> QA | None:
         question = either(
             rng,
             "What shape is in the image?|What shape is this?|What shape does the image contain?"
-            "|What shape is present?|Which shape is shown?|What is the shape in the picture?|What is in the image?"
-            "|What object is shown?|What shape is in the picture?|What shape do you see?",
+            "|What shape is present?|Which shape is shown?|What is the shape in the picture?"
+            "|What is in the image?|What object is shown?|What shape is in the picture?"
+            "|What shape do you see?",
         )
         return QA("vqa", question, (shapes[0].form, shapes[0].kind))
     colors = once([s.color for s in shapes])
@@ -117,7 +118,7 @@ _NEGATIVE = (
 
 
 def _exists(rng: random.Random, shapes: Sequence[Shape]) -> QA:
-    """A closed question on one form, one colour or both; the answer is drawn first, so yes is as common as no."""
+    """A closed question on form, colour or both; the answer is drawn first, so yes is as common as no."""
     there = rng.random() < 0.5
     one = rng.choice(shapes)
     form, color = one.form, one.color

@@ -5,15 +5,16 @@ Each is asked only where a person would not hesitate about the answer.
 
 from __future__ import annotations
 
-import random  # noqa: TC003
 from collections import Counter
-from collections.abc import Sequence  # noqa: TC003
 from typing import TYPE_CHECKING
 
 from smola_demo.data.row import QA
 from smola_demo.data.shape_names import NUMBERS, color_word, either, once, plural, yes_no
 
 if TYPE_CHECKING:
+    import random
+    from collections.abc import Sequence
+
     from smola_demo.data.shapes import Shape
 
 _CLEAR = 22  # pixels of a 256-pixel picture between two centres that nobody overlooks

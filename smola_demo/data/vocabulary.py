@@ -1,4 +1,4 @@
-"""The words that drawn pictures are made of: common English words, and made-up shops, people, goods and chart topics."""
+"""What drawn pictures are worded with: common English words, made-up shops, people, goods and topics."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def phrase(rng: random.Random) -> str:
 
 def _wrap(rng: random.Random, text: str, lines: int) -> str:
     """The text broken at spaces into about `lines` lines of similar length."""
-    target = max(len(text) / lines, max(len(word) for word in text.split()))
+    target = max(len(text) / lines, *(len(word) for word in text.split()))
     out: list[str] = []
     for word in text.split():
         if out and len(out[-1]) + 1 + len(word) <= target + 2:
@@ -147,7 +147,7 @@ def _size(rng: random.Random, layout: str) -> tuple[int, int]:
 
 
 def generate(seed: int, split: str = "train") -> Scene:
-    """The scene of this seed: RGB, 200-320 × 60-256 px, with `read` and now and then a question on the text."""
+    """The scene of this seed: RGB, 200-320 × 60-256 px, with `read` and sometimes a question on the text."""
     rng = random.Random(f"words/{split}/{seed}")
     layout = rng.choice(LAYOUTS if split != "dev" else LAYOUTS + HELD_OUT_LAYOUTS * 5)
     size = _size(rng, layout)
