@@ -80,11 +80,11 @@ def scramble(adapter: Adapter, seed: int = 0) -> None:
 
 
 def context_of(ids: Tensor, answer_start: int | None = None, mask: Tensor | None = None) -> TokenContext:
-    """The facts of a call: image tokens by their id, everything from `answer_start` on is answer."""
-    is_answer = torch.zeros_like(ids, dtype=torch.bool)
+    """The facts of a call: image tokens by their id, everything from `answer_start` on is answer text."""
+    modality, is_answer = modality_of(ids, mask), torch.zeros_like(ids, dtype=torch.bool)
     if answer_start is not None:
-        is_answer[:, answer_start:] = True
-    return TokenContext(modality_of(ids, mask), is_answer)
+        modality[:, answer_start:], is_answer[:, answer_start:] = TEXT, True
+    return TokenContext(modality, is_answer)
 
 
 def prompt(rows: int = 2, images: int = 4, text: int = 5, seed: int = 0) -> Tensor:
