@@ -6,7 +6,7 @@ All names and addresses are made up. The table layout and some faces are kept fo
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from PIL import Image, ImageDraw
 
@@ -22,7 +22,7 @@ _LINE_GAP = 5
 
 @dataclass(frozen=True)
 class Page:
-    """A sheet being written: the picture, its pen, the faces of print and of filled-in values, the ink of both."""
+    """A sheet being written: picture, pen, and face and ink of what is printed and of what is filled in."""
 
     image: Image.Image
     pen: ImageDraw.ImageDraw
@@ -84,7 +84,7 @@ def _form(rng: random.Random, split: str, data: FormData, layout: str) -> Page:
     step = letter * (2.7 if layout == "boxes" else 1.9)
     width, height = rng.randint(256, 320), int(letter * 2.6 + step * len(data.fields) + 8)
     page = _page(rng, split, (width, max(height, 150)), mono=False)
-    written = Page(page.image, page.pen, fonts.pick(rng, split), (20, 30, rng.choice((40, 150))))
+    written = replace(page, face=page.hand, ink=page.hand_ink)
     _write(page, (width / 2, 8), data.title, letter + 2, anchor="ma", room=width - 16)
     y = letter * 2.4
     edge = (
@@ -131,9 +131,8 @@ def generate(seed: int, split: str = "train") -> Scene:
         image = image.convert("L").convert("RGB")
     if rng.random() < 0.3:
         image = image.rotate(rng.uniform(-2, 2), Image.Resampling.BICUBIC, fillcolor=image.getpixel((1, 1)))
-    return Scene(
-        image, tuple(qa), "drawn forms", f"forms/{split}/{seed}", (f"layout:{layout}", f"font:{page.face}")
-    )
+    traits = (f"layout:{layout}", *(f"font:{face}" for face in dict.fromkeys((page.face, page.hand))))
+    return Scene(image, tuple(qa), "drawn forms", f"forms/{split}/{seed}", traits)
 
 
 def _part(rng: random.Random, lines: list[Entry]) -> list[Entry]:
