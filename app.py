@@ -1,0 +1,105 @@
+"""Start the web page: `python app.py`. The page is there at once and the model loads behind it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+
+try:
+    import spaces  # must come before torch; only there on a Hugging Face Space
+except ImportError:
+    spaces = None
+
+from smola_demo import ui
+from smola_demo.config import PRECISIONS
+
+if TYPE_CHECKING:
+    from smola_demo.ui.loading import Engine, Report
+
+GPU_SECONDS = 120
+EXAMPLES = """examples:
+  python app.py                                    the embedded model on http://127.0.0.1:7860
+  python app.py --port 8000 --host 0.0.0.0         reachable from other machines
+  python app.py --experts none                     the plain backbone, no experts
+  python app.py --experts checkpoints/mine --precision nf4
+
+environment:
+  PORT or GRADIO_SERVER_PORT     port, where --port is not given
+  GRADIO_ROOT_PATH               prefix, behind a proxy"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of the page."""
+    found = argparse.ArgumentParser(
+        prog="app.py",
+        description="Ask a small vision-language model about a picture and see its experts at work.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    found.add_argument("--host", default=None, help="address to listen on (127.0.0.1; 0.0.0.0 on a Space)")
+    found.add_argument("--port", type=port, default=None, help="port to listen on (7860 or the next free one)")
+    found.add_argument("--backbone", default="embedded", metavar="ID", help="vision-language model (embedded)")
+    found.add_argument("--experts", default="", metavar="NAME|PATH|none", help="checkpoint of experts (the backbone's own)")
+    found.add_argument("--precision", default="auto", choices=("auto", *PRECISIONS), help="of the weights (auto)")
+    return found
+
+
+def port(text: str) -> int:
+    """A port number from text. Raises argparse.ArgumentTypeError."""
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise argparse.ArgumentTypeError(f"a port is a number from 1 to 65535, not '{text}'")
+    return int(text)
+
+
+def address(args: argparse.Namespace) -> tuple[str, int | None]:
+    """Where to listen: what was asked for, else the environment, else our defaults. None lets Gradio find a port."""
+    host = args.host or os.environ.get("GRADIO_SERVER_NAME") or ("0.0.0.0" if os.environ.get("SPACE_ID") else "127.0.0.1")
+    given = os.environ.get("PORT") or os.environ.get("GRADIO_SERVER_PORT")
+    return host, args.port or (port(given) if given else None)
+
+
+def engine_builder(args: argparse.Namespace) -> Callable[[Report], Engine]:
+    """A function that loads the engine; torch is imported when it runs, not before."""
+
+    def build(report: Report) -> Engine:
+        from smola_demo.engine import Engine
+
+        return Engine.load(backbone=args.backbone, experts=args.experts, precision=args.precision, progress=report)
+
+    return build
+
+
+def gpu(run: Callable[..., Any]) -> Callable[..., Any]:
+    """On ZeroGPU a generator that uses the model asks for the GPU; elsewhere it stays as it is."""
+    return run if spaces is None else spaces.GPU(duration=GPU_SECONDS)(run)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve the page until interrupted. Returns the exit code: 0 done, 1 failed, 2 wrong usage."""
+    commands = parser()
+    args = commands.parse_args(argv)
+    try:
+        host, number = address(args)
+    except argparse.ArgumentTypeError as error:
+        commands.error(f"PORT or GRADIO_SERVER_PORT: {error}")
+    handle = ui.EngineHandle(engine_builder(args))
+    page = ui.build(handle, gpu=gpu)
+    if os.environ.get("SPACES_ZERO_GPU"):
+        handle.load()  # ZeroGPU forks its workers from this process, so the model has to be in it first
+    else:
+        handle.start()
+    try:
+        page.launch(server_name=host, server_port=number, **ui.launch_kwargs())
+    except OSError as error:
+        print(f"The page could not be served on {host}:{number or 7860}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,15 @@
+"""The web page. `build` makes it from a handle on the engine; `launch_kwargs` is what launching it needs. No torch.
+
+    page         header, loading line, tabs, footer      ask_tab     first tab: ask, watch, take an expert out
+    view         parts that draw themselves in the browser (static/)     theme   looks
+    answer · comparison · examples     values for those parts: pure functions
+    loading      the engine while it loads, and the Stop button
+"""
+
+from __future__ import annotations
+
+from smola_demo.ui.loading import EngineHandle
+from smola_demo.ui.page import build
+from smola_demo.ui.theme import launch_kwargs
+
+__all__ = ["EngineHandle", "build", "launch_kwargs"]

@@ -1,0 +1,170 @@
+"""The first tab's left side and its live map: a picture, a task, a question; the answer as it is written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from smola_demo.plots import RunningRouting, routing_view
+from smola_demo.results import Answer, Request, Step
+from smola_demo.tasks import TASKS, check_question, get_task
+from smola_demo.ui.examples import uploaded
+from smola_demo.ui.loading import sentence
+
+if TYPE_CHECKING:
+    import threading
+
+    from smola_demo.results import EngineInfo, Token
+
+PLOT_SECONDS = 0.25
+HINT = "The answer appears here, word by word."
+CONFIDENCE = (
+    "Confidence is the mean probability the model gave to its own tokens, not the chance that the answer is right."
+)
+
+
+def engine_facts(info: EngineInfo | None) -> list[tuple[str, str]]:
+    """What is loaded, always on screen: label and value."""
+    if info is None:
+        return []
+    return [
+        ("model", info.backbone_name),
+        ("precision", info.compute),
+        ("device", info.device),
+        ("weights in memory", f"{info.memory_mb:,.0f} MB"),
+        ("experts", experts_state(info)),
+        ("licence", info.licence),
+    ]
+
+
+def experts_state(info: EngineInfo) -> str:
+    """Which experts are loaded and how far they were trained."""
+    if info.experts_state == "none" or not info.groups:
+        return "none: the plain backbone answers"
+    size = f"{len(info.groups)} groups × {info.num_experts}, rank {info.rank}, {info.routing} routing"
+    if info.experts_state == "untrained":
+        return f"UNTRAINED ({size})"
+    return f"{info.experts}, trained for {info.experts_steps:,} steps ({size})"
+
+
+def notice(info: EngineInfo | None) -> str:
+    """The honest words under every answer."""
+    if info is None:
+        return CONFIDENCE
+    small = "This model has about 140 million parameters and is often wrong. " if info.backbone == "embedded" else ""
+    warning = {
+        "untrained": "Its experts are untrained: their weights are near uniform and taking one out changes nothing. ",
+        "none": "No experts are loaded, so there is no routing to see. ",
+    }.get(info.experts_state, "")
+    return (small or "Models are often wrong. ") + warning + CONFIDENCE
+
+
+def answer_value(info: EngineInfo | None, state: str = "idle", **shown: Any) -> dict[str, Any]:
+    """Value of the answer view. `state` is idle, waiting, writing, done, stopped or error."""
+    return {"state": state, "text": "", "hint": HINT, "engine": engine_facts(info), "notice": notice(info), **shown}
+
+
+def empty_map(info: EngineInfo | None) -> dict[str, Any]:
+    """Value of the routing view before anything was asked."""
+    groups, layers, experts = (info.groups, info.layers, info.num_experts) if info else ((), (), 0)
+    value = routing_view(groups, layers, experts, {})
+    if info is None:
+        value["notice"] = "The map appears when the model is loaded."
+    elif not groups:
+        value["notice"] = "No experts are loaded: choose a checkpoint with --experts to see routing."
+    else:
+        value["notice"] = "Ask something: the map fills while the model reads and answers. Click a cell to pick its expert."
+    return value
+
+
+def confidence(tokens: tuple[Token, ...] | list[Token]) -> str:
+    """Mean token probability as a percentage."""
+    return f"{100 * float(np.mean(np.exp([t.logprob for t in tokens]))):.0f} %" if tokens else "–"
+
+
+def token_list(tokens: tuple[Token, ...] | list[Token]) -> list[tuple[str, float]]:
+    """(text, probability) of each token."""
+    return [(t.text, round(float(np.exp(t.logprob)), 4)) for t in tokens]
+
+
+def run_facts(tokens: int, seconds: float, said: str) -> list[tuple[str, str]]:
+    """Figures while the answer is on its way."""
+    return [("time", f"{seconds:.1f} s"), ("tokens", str(tokens)), ("confidence", said)]
+
+
+def answer_facts(answer: Answer) -> list[tuple[str, str]]:
+    """Figures of a finished answer."""
+    timing = answer.timing
+    return [
+        ("time", f"{timing.prefill_s + timing.decode_s:.1f} s"),
+        ("first token after", f"{timing.prefill_s:.2f} s"),
+        ("speed", f"{timing.tokens_per_s:.1f} tokens/s"),
+        ("tokens", str(len(answer.tokens)) + (" (cut at the limit)" if answer.stopped == "length" else "")),
+        ("confidence", confidence(answer.tokens)),
+        ("memory", f"{answer.memory_mb:,.0f} MB"),
+    ]
+
+
+def make_request(payload: dict[str, Any] | None, task: str, question: str | None, ablation: str = "") -> Request:
+    """What the visitor asked, checked. Raises ImageError or TaskError with one sentence for the page."""
+    get_task(task)
+    asked = check_question(task, question)
+    return Request(image=uploaded(payload), task=task, question=asked, ablation=ablation)
+
+
+def stream_answer(
+    steps: Iterator[Step | Answer],
+    info: EngineInfo,
+    stopped: threading.Event,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[tuple[dict[str, Any], dict[str, Any] | None]]:
+    """Steps of the engine → (answer value, routing value or None when the map stays as it is).
+
+    Text comes with every token, the map at most four times a second and once more at the end. When `stopped` is set the
+    steps are closed and the last pair says so.
+    """
+    began = clock()
+    drawn = -PLOT_SECONDS
+    routing = RunningRouting(info.groups, info.layers, info.num_experts)
+    tokens: list[Token] = []
+    text = ""
+    try:
+        for item in steps:
+            if isinstance(item, Answer):
+                done = {"text": item.text, "tokens": token_list(item.tokens), "run": answer_facts(item)}
+                done["hint"] = "The model ended its answer at once: it said nothing."
+                yield answer_value(info, "done", **done), routing.view()
+                return
+            tokens.append(item.token)
+            text = item.text
+            routing.add(item.phase, item.weight, item.contribution)
+            now = clock()
+            state = "stopped" if stopped.is_set() else "writing"
+            due = now - began - drawn >= PLOT_SECONDS or state == "stopped"
+            drawn = now - began if due else drawn
+            figures = run_facts(len(tokens), now - began, confidence(tokens))
+            value = answer_value(info, state, text=text, tokens=token_list(tokens), run=figures)
+            if state == "stopped":
+                value["message"] = f"Stopped after {len(tokens)} tokens."
+            yield value, routing.view() if due else None
+            if state == "stopped":
+                return
+    finally:
+        close = getattr(steps, "close", None)
+        if close is not None:
+            close()
+
+
+def failed(info: EngineInfo | None, error: BaseException) -> dict[str, Any]:
+    """Value of the answer view when a run could not be done."""
+    return answer_value(info, "error", message=sentence(error))
+
+
+def suggestion_picks(task: str) -> dict[str, Any]:
+    """Suggested questions of a task as the value of a picks view."""
+    known = TASKS.get(task)
+    wanted = known.suggestions if known and known.needs_question else ()
+    return {"label": "Suggested questions", "items": [{"text": q, "title": q} for q in wanted]}

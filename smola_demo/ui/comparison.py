@@ -1,0 +1,130 @@
+"""Taking one expert out: the text of the spec, and two answers side by side with what changed. Values only, no wiring."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from smola_demo.plots import divergence_figure
+from smola_demo.results import Comparison, Progress, Step
+from smola_demo.ui.loading import sentence
+
+if TYPE_CHECKING:
+    from smola_demo.results import EngineInfo
+
+KINDS = (
+    ("remove it (zero)", "zero"),
+    ("remove and re-weight the rest (renormalize)", "renormalize"),
+    ("replace by its mean (mean)", "mean"),
+)
+
+
+def spec_text(group: str | None, expert: int | None, layers: str | None, kind: str | None) -> str:
+    """The text form of an ablation of one expert; empty while no expert is chosen."""
+    if group is None or expert is None:
+        return ""
+    where = re.sub(r"\s+", "", layers or "").removeprefix("@").strip("*")
+    mark = "" if kind in (None, "zero") else f"{kind}!"
+    return f"{mark}{group}:{expert}" + (f"@{where}" if where else "")
+
+
+def picked_cell(data: Any, info: EngineInfo | None) -> tuple[str, int, str] | None:
+    """(group, expert, layer) of a click on the map, or None when the page sent something that is not there."""
+    if info is None or not isinstance(data, dict):
+        return None
+    group, expert, layer = data.get("group"), data.get("expert"), str(data.get("layer", ""))
+    if group not in info.groups or not isinstance(expert, int) or not 0 <= expert < info.num_experts:
+        return None
+    named = re.fullmatch(r"(\d+)(?:-(\d+))?", layer)
+    if not named or not all(int(n) in info.layers for n in named.groups() if n):
+        return None
+    return group, expert, layer
+
+
+def word_diff(before: str, after: str) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Both texts as runs of words: ("same" | "gone", words) of the first, ("same" | "new", words) of the second."""
+    a, b = before.split(), after.split()
+    left: list[tuple[str, str]] = []
+    right: list[tuple[str, str]] = []
+    for kind, i0, i1, j0, j1 in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
+        same = kind == "equal"
+        if i1 > i0:
+            left.append(("same" if same else "gone", " ".join(a[i0:i1])))
+        if j1 > j0:
+            right.append(("same" if same else "new", " ".join(b[j0:j1])))
+    return left, right
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """A number with its sign, minus as a real minus."""
+    return f"{value:+.{digits}f}".replace("-", "−")
+
+
+def verdict(found: Comparison, spec: str) -> str:
+    """One sentence: does the answer change, and does the untouched answer become more or less likely."""
+    changed = "gives another answer" if found.answer_changed else "gives the same answer"
+    if found.delta_logprob == 0:
+        return f"Without {spec} the model {changed}; the log-probability of the untouched answer does not move at all."
+    way = "less" if found.delta_logprob < 0 else "more"
+    size = abs(found.delta_logprob)
+    return f"Without {spec} the model {changed}; the untouched answer becomes {way} likely by {size:.3f} nats."
+
+
+def comparison_value(found: Comparison) -> dict[str, Any]:
+    """Value of the comparison view for a finished comparison."""
+    spec = found.ablated.ablation
+    before, after = word_diff(found.baseline.text, found.ablated.text)
+    deltas = [round(d, 5) for d in found.delta_logprobs]
+    texts = [token.text for token in found.baseline.tokens]
+    reach = max(0.1, *(abs(d) for d in deltas)) if deltas else 0.1
+    peak = max(zip(found.divergence, found.layers, strict=True), default=(0.0, 0))
+    return {
+        "state": "done",
+        "spec": spec,
+        "verdict": verdict(found, spec),
+        "baseline": before or [("same", "(nothing)")],
+        "ablated": after or [("same", "(nothing)")],
+        "facts": [
+            ("total Δ log-probability", f"{signed(found.delta_logprob)} nats"),
+            ("per token", f"{signed(found.delta_logprob / max(1, len(deltas)))} nats"),
+            ("modules touched", str(found.ablated.modules_touched)),
+            ("answer", "changed" if found.answer_changed else "unchanged"),
+        ],
+        "tokens": list(zip(texts, deltas, strict=False)),
+        "reach": reach,
+        "strip_note": "Ablated minus untouched, in nats, both reading the untouched answer. Below 0: less likely without it.",
+        "divergence": divergence_figure(found.layers, found.divergence),
+        "divergence_said": f"Divergence by layer, largest {peak[0]:.5f} nats in layer {peak[1]}; table below.",
+    }
+
+
+def stream_comparison(
+    items: Iterator[Progress | Step | Comparison], stopped: threading.Event
+) -> Iterator[dict[str, Any]]:
+    """Items of the engine → values of the comparison view; closes them when `stopped` is set."""
+    words = 0
+    try:
+        for item in items:
+            if isinstance(item, Comparison):
+                yield comparison_value(item)
+                return
+            if stopped.is_set():
+                yield {"state": "stopped", "message": "Stopped."}
+                return
+            if isinstance(item, Progress):
+                yield {"state": "running", "verdict": f"{item.what} ({item.done} of {item.total}) …"}
+            else:
+                words += 1
+                yield {"state": "running", "verdict": f"Answering, {words} tokens …"}
+    finally:
+        close = getattr(items, "close", None)
+        if close is not None:
+            close()
+
+
+def failed(error: BaseException) -> dict[str, Any]:
+    """Value of the comparison view when it could not be done."""
+    return {"state": "error", "message": sentence(error)}

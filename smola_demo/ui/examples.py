@@ -1,0 +1,74 @@
+"""The gallery of examples and the pictures users hand in. What is missing or broken is left out, never an error."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from smola_demo.data.images import ImageError, open_image
+from smola_demo.tasks import TASKS
+from smola_demo.ui.view import file_url
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+ASSETS = Path(__file__).resolve().parents[2] / "assets"
+
+
+@dataclass(frozen=True)
+class Example:
+    """One picture to try, with a task and a question that suit it."""
+
+    image: Path
+    task: str
+    question: str
+    title: str
+    source: str
+
+
+def read_examples(folder: Path = ASSETS) -> list[Example]:
+    """The examples that assets/examples.json lists and that are really there; empty when there is no list."""
+    try:
+        entries = json.loads((folder / "examples.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    found = []
+    for entry in entries if isinstance(entries, list) else []:
+        if not isinstance(entry, dict) or entry.get("task") not in TASKS:
+            continue
+        image = folder / str(entry.get("image", ""))
+        if image.is_file() and image.resolve().is_relative_to(folder.resolve()):
+            words = {key: str(entry.get(key) or "") for key in ("question", "title", "source")}
+            found.append(Example(image, entry["task"], **words))
+    return found
+
+
+def example_picks(examples: list[Example]) -> dict[str, Any]:
+    """The gallery as the value of a picks view."""
+    items = []
+    for example in examples:
+        about = f"{example.title} · {example.task}" + (f" · {example.source}" if example.source else "")
+        items.append({"text": example.title or example.task, "title": about, "image": file_url(example.image)})
+    return {"label": "Examples to try", "items": items}
+
+
+def uploaded(payload: dict[str, Any] | None) -> Image.Image:
+    """The picture behind an image component's raw value, decoded by our own `open_image` and by nothing before it.
+
+    Raises ImageError when there is none or when it cannot be used.
+    """
+    if not payload or not (payload.get("path") or payload.get("url")):
+        raise ImageError("Choose or upload a picture first.")
+    if payload.get("path"):
+        return open_image(payload["path"])
+    head, _, data = str(payload["url"]).partition(",")
+    if not head.startswith("data:"):
+        raise ImageError("The picture did not arrive: upload it again.")
+    try:
+        return open_image(base64.b64decode(data, validate=True))
+    except binascii.Error as error:
+        raise ImageError("The picture did not arrive whole: upload it again.") from error

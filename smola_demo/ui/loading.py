@@ -1,0 +1,138 @@
+"""The engine as the page sees it: perhaps still loading, perhaps failed, and told to stop one visitor's run.
+
+No torch and no gradio here; the engine is built by a function that the caller gives.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from smola_demo.results import Answer, Comparison, EngineInfo, Progress, Request, Step
+
+Report = Callable[[int, int, str], None]
+"""Called with bytes done, bytes in all, and what is being fetched."""
+
+
+class Engine(Protocol):
+    """What the page needs of an engine. Errors for the user are ValueErrors with one sentence."""
+
+    def info(self) -> EngineInfo: ...
+    def answer(self, request: Request, capture: bool = True) -> Iterator[Step | Answer]: ...
+    def compare(self, request: Request) -> Iterator[Progress | Step | Comparison]: ...
+
+
+class NotReady(ValueError):
+    """Asked before the engine could answer; the message says why."""
+
+
+def sentence(error: BaseException) -> str:
+    """An error as one sentence for the page. What was not meant for the user only points to the log."""
+    if not isinstance(error, ValueError) or isinstance(error, UnicodeError) or not str(error).strip():
+        return "Something went wrong on the server; its log says what."
+    text = " ".join(str(error).split())
+    return text[0].upper() + text[1:] + ("" if text[-1] in ".!?" else ".")
+
+
+class EngineHandle:
+    """An engine that is built in a background thread, so that the page is there at once.
+
+    `ready` is set when it can answer or when it failed; `error` is then the one sentence, or empty.
+    """
+
+    def __init__(self, build: Callable[[Report], Engine]) -> None:
+        self._build = build
+        self._engine: Engine | None = None
+        self._info: EngineInfo | None = None
+        self._progress: tuple[int, int, str] = (0, 0, "")
+        self._started = time.monotonic()
+        self.ready = threading.Event()
+        self.error = ""
+
+    @classmethod
+    def of(cls, engine: Engine) -> EngineHandle:
+        """A handle on an engine that is there already."""
+        handle = cls(lambda _report: engine)
+        handle.load()
+        return handle
+
+    def start(self) -> EngineHandle:
+        """Begin to load in the background."""
+        self._started = time.monotonic()
+        threading.Thread(target=self.load, name="load engine", daemon=True).start()
+        return self
+
+    def load(self) -> None:
+        """Load now, in this thread. Never raises: a failure becomes `error`."""
+        try:
+            engine = self._build(self._report)
+            self._info = engine.info()
+            self._engine = engine
+        except Exception as error:  # noqa: BLE001  whatever goes wrong must reach the page, not only a thread's stderr
+            if not isinstance(error, ValueError):
+                traceback.print_exc()
+            self.error = "The model could not be loaded: " + sentence(error)
+        self.ready.set()
+
+    def _report(self, done: int, total: int, what: str) -> None:
+        self._progress = (done, total, what)
+
+    @property
+    def loading(self) -> bool:
+        """Still on its way."""
+        return not self.ready.is_set()
+
+    @property
+    def status(self) -> str:
+        """One line on where loading stands; empty once the engine can answer."""
+        if not self.loading:
+            return self.error
+        done, total, what = self._progress
+        if total and done < total:
+            return f"First start: fetching the {what}, {done / 1e6:.0f} of {total / 1e6:.0f} MB"
+        return f"Loading the model … {time.monotonic() - self._started:.0f} s"
+
+    @property
+    def info(self) -> EngineInfo | None:
+        """What is loaded; None until it is."""
+        return self._info
+
+    @property
+    def engine(self) -> Engine:
+        """The engine. Raises NotReady while it loads or when it failed."""
+        if self._engine is None:
+            raise NotReady(self.error or "The model is still loading: the button wakes up when it is ready.")
+        return self._engine
+
+
+class StopFlags:
+    """One flag for every run of every visitor, so that Stop ends a run between two tokens, even one still queued."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._flags: dict[str, threading.Event] = {}
+
+    def begin(self, session: str | None) -> None:
+        """A new run of this visitor: nothing is stopped."""
+        with self._lock:
+            self._flags[session or ""] = threading.Event()
+
+    def flag(self, session: str | None) -> threading.Event:
+        """The flag of the visitor's newest run."""
+        with self._lock:
+            return self._flags.setdefault(session or "", threading.Event())
+
+    def stop(self, session: str | None) -> None:
+        """Ask the visitor's newest run to end."""
+        self.flag(session).set()
+
+    def forget(self, session: str | None) -> None:
+        """The visitor has left: end the run and drop the flag."""
+        with self._lock:
+            flag: Any = self._flags.pop(session or "", None)
+        if flag is not None:
+            flag.set()

@@ -1,0 +1,82 @@
+"""The whole page: header, loading line, tabs, footer. A new tab is one more file and one more line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from smola_demo import __version__
+from smola_demo.ui.ask_tab import QUIET, AskTab
+from smola_demo.ui.examples import ASSETS, read_examples
+from smola_demo.ui.loading import EngineHandle, StopFlags
+from smola_demo.ui.view import encode, file_url, serve_files, view
+
+TITLE = "Omni-SMoLA, seen at work"
+PAPER = "https://arxiv.org/abs/2312.00968"
+HEADER = f"""
+<header class="masthead">
+  <h1>{TITLE}</h1>
+  <p>A frozen vision-language model with a soft mixture of low-rank experts, one group for
+  <b class="visual">visual</b> tokens, one for <b class="text">text</b> tokens and a
+  <b class="multimodal">multimodal</b> one for both. Ask about a picture and watch which experts the model uses,
+  layer by layer, while it answers. Then take one out.</p>
+</header>
+"""
+
+
+def footer(root: Path) -> str:
+    """What this is, its source, its licences; links to files that are there."""
+    links = [f'<a href="{PAPER}" rel="noopener" target="_blank">paper: arXiv 2312.00968</a>']
+    for name, text in (("README.md", "README"), ("LICENSE", "licence")):
+        if (root / name).is_file():
+            links.append(f'<a href="{file_url(root / name)}" target="_blank">{text}</a>')
+    return f"""
+<footer class="colophon">
+  <p>smola_demo {__version__}: an independent, open implementation of Omni-SMoLA, not by the paper's authors.
+  Every number on this page is computed by the model on your input. Pictures stay on the server that runs this page and
+  are deleted within two hours.</p>
+  <p>The model's licence stands under the answer, each example's source in its tooltip.</p>
+  <p class="links">{" · ".join(links)}</p>
+</footer>
+"""
+
+
+def build(handle: EngineHandle, assets: Path = ASSETS, gpu: Callable[[Any], Any] = lambda run: run) -> gr.Blocks:
+    """The page on an engine that may still be loading. Launch it with `launch_kwargs()`.
+
+    assets  folder of the example gallery; may be missing
+    gpu     decorator for the generators that run the model (`spaces.GPU` on ZeroGPU)
+    """
+    examples = read_examples(assets)
+    root = assets.parent
+    serve_files([*(e.image for e in examples), *(p for p in (root / "README.md", root / "LICENSE") if p.is_file())])
+    stops = StopFlags()
+    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 3600), fill_width=True) as page:
+        gr.HTML(HEADER)
+        status = view("note", {"text": handle.status, "kind": "loading"}, label="Loading", elem_id="loading")
+        tab = AskTab(handle, stops, examples, gpu)
+        tab.layout()
+        gr.HTML(footer(root))
+        tab.wire()
+        timer = gr.Timer(1.0)
+
+        def tick() -> tuple[Any, ...]:
+            """Once a second until the engine is there: how far loading has come."""
+            kind = "loading" if handle.loading else "error"
+            note = encode({"text": handle.status, "kind": kind})
+            if handle.loading:
+                return note, gr.skip(), *(gr.skip() for _ in tab.waiting)
+            return note, gr.Timer(active=False), *tab.loaded()
+
+        outputs = [status, timer, *tab.waiting]
+        gr.on([page.load, timer.tick], tick, None, outputs, queue=False, **QUIET)
+
+        def leave(request: gr.Request) -> None:
+            stops.forget(request.session_hash)
+
+        page.unload(leave)
+    page.queue(max_size=20, api_open=False)
+    return page

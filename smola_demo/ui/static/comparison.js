@@ -1,0 +1,71 @@
+// Two answers to one question, without and with an ablation, and what changed between them.
+const find = (selector) => element.querySelector(selector);
+const root = find(".comparison");
+const plot = find(".divergence-plot");
+let Plotly = null;
+let value = null;
+
+const signed = (v, digits) => (v > 0 ? "+" : v < 0 ? "−" : "") + Math.abs(v).toFixed(digits);
+
+// words: [kind, text] with kind "same", "gone" or "new"
+const words = (spot, list) =>
+  spot.replaceChildren(
+    ...list.flatMap(([kind, text]) => {
+      const tag = { gone: "del", new: "ins" }[kind] ?? "span";
+      return [el(tag, {}, text), " "];
+    }),
+  );
+
+const strip = (list, reach) =>
+  find(".strip").replaceChildren(
+    ...list.map(([text, change]) => {
+      const visible = text.replaceAll("\n", "⏎").trim() || "␣";
+      const node = el("li", { title: `${visible}: ${signed(change, 4)} nats` }, el("span", {}, visible), el("small", {}, signed(change, 2)));
+      node.dataset.sign = change < 0 ? "less" : "more";
+      node.style.setProperty("--size", Math.min(1, Math.abs(change) / reach));
+      return node;
+    }),
+  );
+
+const chart = () => {
+  if (!Plotly || !value?.divergence || value.state !== "done") return;
+  const { data, layout } = value.divergence;
+  const line = { ...data[0], line: { ...data[0].line, color: smola.css("--body-text-color") } };
+  const styled = smola.themed(layout);
+  styled.width = plot.clientWidth || undefined;
+  Plotly.react(plot, [line], styled, smola.config);
+  const { x, y } = data[0];
+  const head = el("tr", {}, el("th", { scope: "col" }, "layer"), el("th", { scope: "col" }, "nats"));
+  const rows = x.map((layer, i) => el("tr", {}, el("th", { scope: "row" }, `${layer}`), el("td", {}, y[i].toFixed(5))));
+  find(".divergence-table .scroll").replaceChildren(el("table", {}, el("thead", {}, head), el("tbody", {}, ...rows)));
+};
+
+smola.live(props, watch, (next) => {
+  value = next;
+  root.dataset.state = next.state;
+  root.hidden = next.state === "idle";
+  find(".verdict").textContent = next.verdict || "";
+  find(".comparison-message").textContent = next.message || "";
+  find(".comparison-body").hidden = next.state !== "done";
+  if (next.state !== "done") return;
+  find(".ablated-heading").textContent = `Without ${next.spec}`;
+  words(find(".baseline-text"), next.baseline);
+  words(find(".ablated-text"), next.ablated);
+  find(".comparison-facts").replaceChildren(
+    ...next.facts.map(([label, text]) => el("div", {}, el("dt", {}, label), el("dd", {}, text))),
+  );
+  find(".strip-note").textContent = next.strip_note;
+  strip(next.tokens, next.reach);
+  plot.setAttribute("aria-label", next.divergence_said);
+  chart();
+});
+
+smola.onTheme(chart);
+smola
+  .plotly(props.plotly_src)
+  .then((library) => {
+    Plotly = library;
+    chart();
+    smola.keepSize(plot, Plotly);
+  })
+  .catch(() => find(".divergence-table").setAttribute("open", ""));

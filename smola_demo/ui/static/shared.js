@@ -1,0 +1,90 @@
+// Shared by every view: theme, text, the plot library. Loaded once; later copies find it there.
+window.smola ??= (() => {
+  const css = (name) => getComputedStyle(document.body).getPropertyValue(name).trim();
+  const dark = () => document.body.classList.contains("dark");
+  const mode = () => (dark() ? "dark" : "light");
+
+  // element("p", {class: "x"}, "text", child, …): strings become text nodes, never markup
+  const element = (tag, attributes = {}, ...children) => {
+    const node = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) {
+      if (value === true) node.setAttribute(name, "");
+      else if (value !== false && value != null) node.setAttribute(name, String(value));
+    }
+    node.append(...children.filter((child) => child != null));
+    return node;
+  };
+
+  let library = null;
+  const plotly = (source) => {
+    library ??= new Promise((resolve, reject) => {
+      const before = window.Plotly;
+      const script = document.createElement("script");
+      script.src = new URL(source, document.baseURI).href;
+      script.onload = () => {
+        const ours = window.Plotly;
+        if (before) window.Plotly = before;
+        ours ? resolve(ours) : reject(new Error("the plot library came empty"));
+      };
+      script.onerror = () => reject(new Error("the plot library could not be fetched"));
+      document.head.append(script);
+    });
+    return library;
+  };
+
+  const watchers = new Set();
+  new MutationObserver(() => watchers.forEach((call) => call())).observe(document.body, { attributeFilter: ["class"] });
+  const onTheme = (call) => watchers.add(call);
+
+  // A copy of a layout in the page's own colours and fonts.
+  const themed = (layout) => {
+    const text = css("--body-text-color-subdued") || "#666";
+    const grid = css("--border-color-primary") || "#ddd";
+    const styled = {
+      ...layout,
+      paper_bgcolor: "rgba(0,0,0,0)",
+      plot_bgcolor: "rgba(0,0,0,0)",
+      font: { family: css("--font") || "sans-serif", size: 11, color: text },
+      hoverlabel: {
+        bgcolor: css("--background-fill-primary"),
+        bordercolor: grid,
+        font: { family: css("--font"), size: 12, color: css("--body-text-color") },
+      },
+    };
+    for (const key of Object.keys(layout)) {
+      if (/^[xy]axis/.test(key)) styled[key] = { gridcolor: grid, linecolor: grid, tickcolor: grid, ...layout[key] };
+    }
+    return styled;
+  };
+
+  const config = { responsive: false, displaylogo: false, displayModeBar: false, doubleClick: "reset", scrollZoom: false };
+  const touch = () => window.matchMedia("(pointer: coarse)").matches;
+
+  const keepSize = (node, Plotly) => {
+    let width = node.clientWidth;
+    new ResizeObserver(() => {
+      if (node.clientWidth && node.clientWidth !== width) {
+        width = node.clientWidth;
+        Plotly.Plots.resize(node);
+      }
+    }).observe(node);
+  };
+
+  // A view's life: parse the value now and at each update, show what went wrong instead of nothing.
+  const live = (props, watch, draw) => {
+    const run = () => {
+      let value;
+      try {
+        value = JSON.parse(props.value || "null");
+      } catch {
+        return;
+      }
+      if (value) draw(value);
+    };
+    watch("value", run);
+    run();
+  };
+
+  return { css, dark, mode, element, plotly, onTheme, themed, config, touch, keepSize, live };
+})();
+const { element: el } = window.smola;

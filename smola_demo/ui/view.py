@@ -1,0 +1,55 @@
+"""Parts of the page that draw themselves in the browser from one JSON value: our only way to put data on screen.
+
+A view is a fixed HTML template and a script in static/. The value is a JSON string, so that a streamed update replaces it
+whole instead of cell by cell, and the script writes text with textContent only: nothing a user or a model wrote
+becomes markup.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import plotly
+
+STATIC = files("smola_demo.ui") / "static"
+PLOTLY_JS = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+
+
+def read_static(name: str) -> str:
+    """Text of a file of ours."""
+    return (STATIC / name).read_text(encoding="utf-8")
+
+
+def encode(value: Any) -> str:
+    """A view's value. Angle brackets are written as escapes, so that no markup stands in the page's configuration."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def file_url(path: Path) -> str:
+    """Address of a file on our list of static files, relative to the page, so that it holds behind a prefix."""
+    return f"gradio_api/file={path.resolve().as_posix()}?v={path.stat().st_mtime_ns:x}"
+
+
+def view(name: str, value: Any, *, label: str, elem_id: str, **shown: Any) -> gr.HTML:
+    """One view: static/NAME.html and static/NAME.js. `shown` are further settings of gr.HTML."""
+    return gr.HTML(
+        encode(value),
+        label=label,
+        html_template=read_static(f"{name}.html"),
+        js_on_load=read_static("shared.js") + "\n" + read_static(f"{name}.js"),
+        apply_default_css=False,
+        elem_id=elem_id,
+        elem_classes=["view", f"view-{name}"],
+        plotly_src=file_url(PLOTLY_JS),
+        **shown,
+    )
+
+
+def serve_files(paths: list[Path]) -> None:
+    """Let the page fetch these files and no others."""
+    gr.set_static_paths([PLOTLY_JS, *paths])

@@ -1,0 +1,213 @@
+"""An engine without a model: the same interface, numbers derived from the input alone, as slow as a test wants.
+
+What it says is a fixed text chosen by a digest of picture, task, question and ablation. Its routing is a softmax over
+pseudo-random logits that drifts from step to step, so that a live plot has something to show.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from smola_demo.results import (
+    Answer,
+    Comparison,
+    Effect,
+    EngineInfo,
+    Progress,
+    Request,
+    Step,
+    Sweep,
+    Timing,
+    Token,
+)
+from smola_demo.tasks import TASKS, check_question
+
+SENTENCES = (
+    "a brown dog runs over wet sand towards the grey sea",
+    "two people sit on a bench and look at a tall tree",
+    "a plate with pizza and a glass stands on a wooden table",
+    "a child in a red jacket throws a ball over a green lawn",
+)
+SPEC = re.compile(r"(?:(zero|renormalize|mean)!)?(\w+):(\d+|\*)(?:@(\d+)(?:-(\d+))?)?(?:/(\w+))?")
+
+
+class FakeError(ValueError):
+    """A request that cannot be answered, in one sentence."""
+
+
+@dataclass
+class FakeEngine:
+    """token_s and prefill_s: seconds a token and the prompt take. fail: raised as a bug would be, in the second step."""
+
+    token_s: float = 0.0
+    prefill_s: float = 0.0
+    groups: tuple[str, ...] = ("visual", "text", "multimodal")
+    experts: int = 8
+    layers: int = 30
+    state: str = "trained"
+    fail: bool = False
+    running: int = 0
+    most_running: int = 0
+    closed_early: int = 0
+
+    def info(self) -> EngineInfo:
+        """Plausible facts."""
+        return EngineInfo(
+            backbone="embedded",
+            backbone_name="SmolLM2-135M + EfficientNet-Lite2",
+            licence="Apache-2.0",
+            experts="none" if self.state == "none" else "embedded-omni",
+            experts_state=self.state,
+            experts_steps=4000 if self.state == "trained" else 0,
+            routing="token",
+            groups=self.groups,
+            num_experts=self.experts,
+            rank=4,
+            layers=tuple(range(self.layers)),
+            projections=("q_proj", "v_proj", "down_proj"),
+            precision="nf4",
+            compute="NF4 weights, computed in fp32",
+            device="cpu",
+            memory_mb=612.0,
+            load_s=2.5,
+            tasks=tuple(TASKS),
+        )
+
+    def answer(self, request: Request, capture: bool = True) -> Iterator[Step | Answer]:
+        """A step per word, then the answer."""
+        question = check_question(request.task, request.question)
+        touched = self._touched(request.ablation)
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
+        finished = False
+        try:
+            yield from self._steps(request, question, touched, capture)
+            finished = True
+        finally:
+            self.running -= 1
+            self.closed_early += not finished
+
+    def _steps(
+        self, request: Request, question: str | None, touched: int, capture: bool
+    ) -> Iterator[Step | Answer]:
+        seed = self._seed(request)
+        rng = np.random.default_rng(seed)
+        words = SENTENCES[seed % len(SENTENCES)].split()
+        limit = request.max_new_tokens or TASKS[request.task].max_new_tokens
+        tokens = [
+            Token((" " if i else "") + w, 100 + i, float(np.log(rng.uniform(0.2, 0.98))))
+            for i, w in enumerate(words)
+        ]
+        tokens = tokens[:limit]
+        text = ""
+        for i, token in enumerate(tokens):
+            time.sleep(self.token_s if i else self.prefill_s)
+            if self.fail and i == 1:
+                raise RuntimeError("a bug with a <secret> in it")
+            text += token.text
+            weight, contribution = self.routing(seed, i) if capture and self.groups else (None, None)
+            yield Step(i, token, text, "answer" if i else "prompt", weight, contribution)
+        info = self.info()
+        decode = self.token_s * len(tokens)
+        yield Answer(
+            text=text,
+            task=request.task,
+            question=question,
+            tokens=tuple(tokens),
+            logprob=sum(t.logprob for t in tokens),
+            ablation=request.ablation,
+            modules_touched=touched,
+            backbone=info.backbone,
+            experts=info.experts,
+            precision=info.precision,
+            compute=info.compute,
+            device=info.device,
+            timing=Timing(info.load_s, self.prefill_s, decode, len(tokens) / decode if decode else 0.0),
+            memory_mb=info.memory_mb,
+            stopped="length" if len(tokens) == limit else "end",
+        )
+
+    def compare(self, request: Request) -> Iterator[Progress | Step | Comparison]:
+        """Both answers, and differences that depend on the ablation's text only."""
+        if not request.ablation:
+            raise FakeError("name the experts to take out, for example visual:3")
+        self._touched(request.ablation)
+        yield Progress(0, 2, "answering with all experts")
+        *_, baseline = self.answer(replace(request, ablation=""), capture=False)
+        yield Progress(1, 2, f"answering without {request.ablation}")
+        ablated = baseline
+        for item in self.answer(request, capture=False):
+            if isinstance(item, Step):
+                yield item
+            else:
+                ablated = item
+        assert isinstance(baseline, Answer) and isinstance(ablated, Answer)
+        rng = np.random.default_rng(self._seed(request))
+        deltas = tuple(float(d) for d in rng.normal(-0.3, 0.5, len(baseline.tokens)))
+        moved = tuple(float(d) for d in np.abs(rng.normal(0, 0.004, self.layers)))
+        changed = baseline.text != ablated.text
+        yield Comparison(baseline, ablated, sum(deltas), deltas, moved, tuple(range(self.layers)), changed)
+
+    def sweep(
+        self, request: Request, by: str = "expert", expert: str | None = None
+    ) -> Iterator[Progress | Sweep]:
+        """One effect for every expert."""
+        *_, baseline = self.answer(request, capture=False)
+        assert isinstance(baseline, Answer)
+        names = [(g, e) for g in self.groups for e in range(self.experts)]
+        effects = []
+        for i, (group, number) in enumerate(names):
+            yield Progress(i, len(names), "taking experts out, one at a time")
+            rng = np.random.default_rng(self._seed(replace(request, ablation=f"{group}:{number}")))
+            delta, js, weight, share = (
+                -rng.uniform(0, 2),
+                rng.uniform(0, 0.01),
+                rng.uniform(0, 0.2),
+                rng.uniform(0, 0.1),
+            )
+            spec = f"{group}:{number}"
+            effects.append(
+                Effect(group, number, "all", spec, delta, js, weight, share, delta < -1, baseline.text)
+            )
+        yield Sweep(baseline, tuple(effects), 0.1)
+
+    def routing(self, seed: int, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """(weight, contribution) of one step, (G, L, E) each; the visual group has no token after the prompt."""
+        shape = (len(self.groups), self.layers, self.experts)
+        still, moving = np.random.default_rng(seed), np.random.default_rng([seed, step])
+        logits = still.normal(0, 0.5, shape) + moving.normal(0, 0.35, shape)
+        weight = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+        contribution = weight * still.uniform(0.1, 2.0, shape) * (self.state == "trained")
+        if step:
+            for array in (weight, contribution):
+                array[[g for g, name in enumerate(self.groups) if name == "visual"]] = 0
+        return weight.astype(np.float32), contribution.astype(np.float32)
+
+    def _seed(self, request: Request) -> int:
+        image = request.image.convert("RGB").resize((8, 8)).tobytes()
+        told = f"{request.task}|{request.question}|{request.ablation}".encode()
+        return int.from_bytes(hashlib.sha256(image + told).digest()[:4], "big")
+
+    def _touched(self, ablation: str) -> int:
+        """How many modules an ablation touches. Raises FakeError when it names what is not there."""
+        touched = 0
+        for part in filter(None, ablation.split(";")):
+            match = SPEC.fullmatch(part.strip())
+            if match is None:
+                raise FakeError(f"cannot read '{part}': write group:experts, for example visual:3")
+            _, group, expert, first, last, _ = match.groups()
+            if group not in self.groups:
+                raise FakeError(f"no expert group '{group}': there are {', '.join(self.groups)}")
+            if expert != "*" and int(expert) >= self.experts:
+                raise FakeError(f"no expert {group}:{expert}: each group has 0 to {self.experts - 1}")
+            start, stop = (int(first), int(last or first)) if first else (0, self.layers - 1)
+            if stop >= self.layers or start > stop:
+                raise FakeError(f"no experts in layer {stop}: wrapped layers are 0-{self.layers - 1}")
+            touched += 3 * (stop - start + 1)
+        return touched
