@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 try:
-    import spaces  # must come before torch; only there on a Hugging Face Space
+    import spaces  # type: ignore[import-not-found]  # only on a Hugging Face Space; must come before torch
 except ImportError:
     spaces = None
 
@@ -19,6 +18,8 @@ from smola_demo import ui
 from smola_demo.config import PRECISIONS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from smola_demo.ui.loading import Engine, Report
 
 GPU_SECONDS = 120
@@ -42,10 +43,18 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     found.add_argument("--host", default=None, help="address to listen on (127.0.0.1; 0.0.0.0 on a Space)")
-    found.add_argument("--port", type=port, default=None, help="port to listen on (7860 or the next free one)")
-    found.add_argument("--backbone", default="embedded", metavar="ID", help="vision-language model (embedded)")
-    found.add_argument("--experts", default="", metavar="NAME|PATH|none", help="checkpoint of experts (the backbone's own)")
-    found.add_argument("--precision", default="auto", choices=("auto", *PRECISIONS), help="of the weights (auto)")
+    found.add_argument(
+        "--port", type=port, default=None, help="port to listen on (7860 or the next free one)"
+    )
+    found.add_argument(
+        "--backbone", default="embedded", metavar="ID", help="vision-language model (embedded)"
+    )
+    found.add_argument(
+        "--experts", default="", metavar="NAME|PATH|none", help="checkpoint of experts (the backbone's own)"
+    )
+    found.add_argument(
+        "--precision", default="auto", choices=("auto", *PRECISIONS), help="of the weights (auto)"
+    )
     return found
 
 
@@ -57,8 +66,12 @@ def port(text: str) -> int:
 
 
 def address(args: argparse.Namespace) -> tuple[str, int | None]:
-    """Where to listen: what was asked for, else the environment, else our defaults. None lets Gradio find a port."""
-    host = args.host or os.environ.get("GRADIO_SERVER_NAME") or ("0.0.0.0" if os.environ.get("SPACE_ID") else "127.0.0.1")
+    """Where to listen: as asked for, else by the environment, else our defaults. None: Gradio picks one."""
+    host = (
+        args.host
+        or os.environ.get("GRADIO_SERVER_NAME")
+        or ("0.0.0.0" if os.environ.get("SPACE_ID") else "127.0.0.1")  # noqa: S104  a Space needs it
+    )
     given = os.environ.get("PORT") or os.environ.get("GRADIO_SERVER_PORT")
     return host, args.port or (port(given) if given else None)
 
@@ -69,7 +82,9 @@ def engine_builder(args: argparse.Namespace) -> Callable[[Report], Engine]:
     def build(report: Report) -> Engine:
         from smola_demo.engine import Engine
 
-        return Engine.load(backbone=args.backbone, experts=args.experts, precision=args.precision, progress=report)
+        return Engine.load(
+            backbone=args.backbone, experts=args.experts, precision=args.precision, progress=report
+        )
 
     return build
 

@@ -1,7 +1,7 @@
-"""An engine without a model: the same interface, numbers derived from the input alone, as slow as a test wants.
+"""An engine without a model: the same interface, numbers derived from the input alone, as slow as wanted.
 
-What it says is a fixed text chosen by a digest of picture, task, question and ablation. Its routing is a softmax over
-pseudo-random logits that drifts from step to step, so that a live plot has something to show.
+What it says is a fixed text chosen by a digest of picture, task, question and ablation. Its routing is a
+softmax over pseudo-random logits that drifts from step to step, so that a live plot has something to show.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class FakeError(ValueError):
 
 @dataclass
 class FakeEngine:
-    """token_s and prefill_s: seconds a token and the prompt take. fail: raised as a bug would be, in the second step."""
+    """token_s and prefill_s: seconds a token and the prompt take. fail: the second step breaks like a bug."""
 
     token_s: float = 0.0
     prefill_s: float = 0.0
@@ -147,7 +147,8 @@ class FakeEngine:
                 yield item
             else:
                 ablated = item
-        assert isinstance(baseline, Answer) and isinstance(ablated, Answer)
+        assert isinstance(baseline, Answer)
+        assert isinstance(ablated, Answer)
         rng = np.random.default_rng(self._seed(request))
         deltas = tuple(float(d) for d in rng.normal(-0.3, 0.5, len(baseline.tokens)))
         moved = tuple(float(d) for d in np.abs(rng.normal(0, 0.004, self.layers)))
@@ -178,7 +179,7 @@ class FakeEngine:
         yield Sweep(baseline, tuple(effects), 0.1)
 
     def routing(self, seed: int, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """(weight, contribution) of one step, (G, L, E) each; the visual group has no token after the prompt."""
+        """(weight, contribution) of a step, (G, L, E) each; the visual group has none after the prompt."""
         shape = (len(self.groups), self.layers, self.experts)
         still, moving = np.random.default_rng(seed), np.random.default_rng([seed, step])
         logits = still.normal(0, 0.5, shape) + moving.normal(0, 0.35, shape)

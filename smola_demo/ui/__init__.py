@@ -1,9 +1,11 @@
-"""The web page. `build` makes it from a handle on the engine; `launch_kwargs` is what launching it needs. No torch.
+"""The web page: `build` makes it from a handle on the engine, `launch_kwargs` is what launching takes.
 
-    page         header, loading line, tabs, footer      ask_tab     first tab: ask, watch, take an expert out
-    view         parts that draw themselves in the browser (static/)     theme   looks
-    answer · comparison · examples     values for those parts: pure functions
-    loading      the engine while it loads, and the Stop button
+page          header, loading line, tabs, footer
+ask_tab       first tab: ask, watch, take an expert out; ask_handlers is what its buttons do
+view          parts that draw themselves in the browser, from files in static/
+answer, comparison, examples    values for those parts: pure functions
+loading       the engine while it loads, and Stop
+theme         looks
 """
 
 from __future__ import annotations

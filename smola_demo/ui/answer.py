@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,13 +15,14 @@ from smola_demo.ui.loading import sentence
 
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Callable, Iterator
 
     from smola_demo.results import EngineInfo, Token
 
 PLOT_SECONDS = 0.25
 HINT = "The answer appears here, word by word."
 CONFIDENCE = (
-    "Confidence is the mean probability the model gave to its own tokens, not the chance that the answer is right."
+    "Confidence is the mean probability the model gave its own tokens, not the chance of being right."
 )
 
 
@@ -54,9 +54,13 @@ def notice(info: EngineInfo | None) -> str:
     """The honest words under every answer."""
     if info is None:
         return CONFIDENCE
-    small = "This model has about 140 million parameters and is often wrong. " if info.backbone == "embedded" else ""
+    small = (
+        "This model has about 140 million parameters and is often wrong. "
+        if info.backbone == "embedded"
+        else ""
+    )
     warning = {
-        "untrained": "Its experts are untrained: their weights are near uniform and taking one out changes nothing. ",
+        "untrained": "Its experts are untrained: nearly uniform, and taking one out changes nothing. ",
         "none": "No experts are loaded, so there is no routing to see. ",
     }.get(info.experts_state, "")
     return (small or "Models are often wrong. ") + warning + CONFIDENCE
@@ -64,7 +68,14 @@ def notice(info: EngineInfo | None) -> str:
 
 def answer_value(info: EngineInfo | None, state: str = "idle", **shown: Any) -> dict[str, Any]:
     """Value of the answer view. `state` is idle, waiting, writing, done, stopped or error."""
-    return {"state": state, "text": "", "hint": HINT, "engine": engine_facts(info), "notice": notice(info), **shown}
+    return {
+        "state": state,
+        "text": "",
+        "hint": HINT,
+        "engine": engine_facts(info),
+        "notice": notice(info),
+        **shown,
+    }
 
 
 def empty_map(info: EngineInfo | None) -> dict[str, Any]:
@@ -76,7 +87,9 @@ def empty_map(info: EngineInfo | None) -> dict[str, Any]:
     elif not groups:
         value["notice"] = "No experts are loaded: choose a checkpoint with --experts to see routing."
     else:
-        value["notice"] = "Ask something: the map fills while the model reads and answers. Click a cell to pick its expert."
+        value["notice"] = (
+            "Ask something: the map fills while the model reads and answers. Click a cell to pick its expert."
+        )
     return value
 
 
@@ -108,7 +121,9 @@ def answer_facts(answer: Answer) -> list[tuple[str, str]]:
     ]
 
 
-def make_request(payload: dict[str, Any] | None, task: str, question: str | None, ablation: str = "") -> Request:
+def make_request(
+    payload: dict[str, Any] | None, task: str, question: str | None, ablation: str = ""
+) -> Request:
     """What the visitor asked, checked. Raises ImageError or TaskError with one sentence for the page."""
     get_task(task)
     asked = check_question(task, question)
@@ -123,8 +138,8 @@ def stream_answer(
 ) -> Iterator[tuple[dict[str, Any], dict[str, Any] | None]]:
     """Steps of the engine → (answer value, routing value or None when the map stays as it is).
 
-    Text comes with every token, the map at most four times a second and once more at the end. When `stopped` is set the
-    steps are closed and the last pair says so.
+    Text comes with every token, the map at most four times a second and once more at the end. When `stopped`
+    is set the steps are closed and the last pair says so.
     """
     began = clock()
     drawn = -PLOT_SECONDS

@@ -1,11 +1,9 @@
-"""Taking one expert out: the text of the spec, and two answers side by side with what changed. Values only, no wiring."""
+"""Taking one expert out: the text of the spec; two answers and what changed between them. Values only."""
 
 from __future__ import annotations
 
 import difflib
 import re
-import threading
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from smola_demo.plots import divergence_figure
@@ -13,6 +11,9 @@ from smola_demo.results import Comparison, Progress, Step
 from smola_demo.ui.loading import sentence
 
 if TYPE_CHECKING:
+    import threading
+    from collections.abc import Iterator
+
     from smola_demo.results import EngineInfo
 
 KINDS = (
@@ -32,7 +33,7 @@ def spec_text(group: str | None, expert: int | None, layers: str | None, kind: s
 
 
 def picked_cell(data: Any, info: EngineInfo | None) -> tuple[str, int, str] | None:
-    """(group, expert, layer) of a click on the map, or None when the page sent something that is not there."""
+    """(group, expert, layer) of a click on the map, or None when the page sent what is not there."""
     if info is None or not isinstance(data, dict):
         return None
     group, expert, layer = data.get("group"), data.get("expert"), str(data.get("layer", ""))
@@ -45,7 +46,7 @@ def picked_cell(data: Any, info: EngineInfo | None) -> tuple[str, int, str] | No
 
 
 def word_diff(before: str, after: str) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """Both texts as runs of words: ("same" | "gone", words) of the first, ("same" | "new", words) of the second."""
+    """Both texts as runs of words: ("same" | "gone", words) of one, ("same" | "new", words) of the other."""
     a, b = before.split(), after.split()
     left: list[tuple[str, str]] = []
     right: list[tuple[str, str]] = []
@@ -67,10 +68,12 @@ def verdict(found: Comparison, spec: str) -> str:
     """One sentence: does the answer change, and does the untouched answer become more or less likely."""
     changed = "gives another answer" if found.answer_changed else "gives the same answer"
     if found.delta_logprob == 0:
-        return f"Without {spec} the model {changed}; the log-probability of the untouched answer does not move at all."
+        return f"Without {spec} the model {changed}, and the untouched answer stays exactly as likely."
     way = "less" if found.delta_logprob < 0 else "more"
     size = abs(found.delta_logprob)
-    return f"Without {spec} the model {changed}; the untouched answer becomes {way} likely by {size:.3f} nats."
+    return (
+        f"Without {spec} the model {changed}; the untouched answer becomes {way} likely by {size:.3f} nats."
+    )
 
 
 def comparison_value(found: Comparison) -> dict[str, Any]:
@@ -95,9 +98,9 @@ def comparison_value(found: Comparison) -> dict[str, Any]:
         ],
         "tokens": list(zip(texts, deltas, strict=False)),
         "reach": reach,
-        "strip_note": "Ablated minus untouched, in nats, both reading the untouched answer. Below 0: less likely without it.",
+        "strip_note": "Ablated minus untouched, in nats, on the untouched answer's tokens; below 0: less likely.",
         "divergence": divergence_figure(found.layers, found.divergence),
-        "divergence_said": f"Divergence by layer, largest {peak[0]:.5f} nats in layer {peak[1]}; table below.",
+        "divergence_said": f"Divergence by layer, at most {peak[0]:.5f} nats (layer {peak[1]}); table below.",
     }
 
 

@@ -1,4 +1,4 @@
-"""The gallery of examples and the pictures users hand in. What is missing or broken is left out, never an error."""
+"""The gallery of examples, of which missing ones are left out, and the pictures that users hand in."""
 
 from __future__ import annotations
 
@@ -52,12 +52,14 @@ def example_picks(examples: list[Example]) -> dict[str, Any]:
     items = []
     for example in examples:
         about = f"{example.title} · {example.task}" + (f" · {example.source}" if example.source else "")
-        items.append({"text": example.title or example.task, "title": about, "image": file_url(example.image)})
+        items.append(
+            {"text": example.title or example.task, "title": about, "image": file_url(example.image)}
+        )
     return {"label": "Examples to try", "items": items}
 
 
 def uploaded(payload: dict[str, Any] | None) -> Image.Image:
-    """The picture behind an image component's raw value, decoded by our own `open_image` and by nothing before it.
+    """The picture behind an image component's raw value, decoded by `open_image` and by nothing before it.
 
     Raises ImageError when there is none or when it cannot be used.
     """

@@ -21,12 +21,20 @@ Report = Callable[[int, int, str], None]
 class Engine(Protocol):
     """What the page needs of an engine. Errors for the user are ValueErrors with one sentence."""
 
-    def info(self) -> EngineInfo: ...
-    def answer(self, request: Request, capture: bool = True) -> Iterator[Step | Answer]: ...
-    def compare(self, request: Request) -> Iterator[Progress | Step | Comparison]: ...
+    def info(self) -> EngineInfo:
+        """What is loaded."""
+        ...
+
+    def answer(self, request: Request, capture: bool = True) -> Iterator[Step | Answer]:
+        """Steps, then the answer."""
+        ...
+
+    def compare(self, request: Request) -> Iterator[Progress | Step | Comparison]:
+        """Progress and steps, then the comparison."""
+        ...
 
 
-class NotReady(ValueError):
+class NotReadyError(ValueError):
     """Asked before the engine could answer; the message says why."""
 
 
@@ -70,8 +78,8 @@ class EngineHandle:
         """Load now, in this thread. Never raises: a failure becomes `error`."""
         try:
             engine = self._build(self._report)
-            self._info = engine.info()
             self._engine = engine
+            self._info = engine.info()
         except Exception as error:  # noqa: BLE001  whatever goes wrong must reach the page, not only a thread's stderr
             if not isinstance(error, ValueError):
                 traceback.print_exc()
@@ -101,16 +109,24 @@ class EngineHandle:
         """What is loaded; None until it is."""
         return self._info
 
+    def require(self) -> EngineInfo:
+        """What is loaded. Raises NotReadyError while it loads or when it failed."""
+        if self._info is None:
+            raise NotReadyError(
+                self.error or "The model is still loading: the button wakes up when it is ready."
+            )
+        return self._info
+
     @property
     def engine(self) -> Engine:
-        """The engine. Raises NotReady while it loads or when it failed."""
-        if self._engine is None:
-            raise NotReady(self.error or "The model is still loading: the button wakes up when it is ready.")
+        """The engine. Raises NotReadyError while it loads or when it failed."""
+        self.require()
+        assert self._engine is not None  # noqa: S101  set before the info is
         return self._engine
 
 
 class StopFlags:
-    """One flag for every run of every visitor, so that Stop ends a run between two tokens, even one still queued."""
+    """A flag for each visitor's run, so that Stop ends it between two tokens, even one still queued."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

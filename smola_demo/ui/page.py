@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from smola_demo import __version__
+from smola_demo.ui.ask_handlers import AskHandlers
 from smola_demo.ui.ask_tab import QUIET, AskTab
 from smola_demo.ui.examples import ASSETS, read_examples
 from smola_demo.ui.loading import EngineHandle, StopFlags
 from smola_demo.ui.view import encode, file_url, serve_files, view
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 TITLE = "Omni-SMoLA, seen at work"
 PAPER = "https://arxiv.org/abs/2312.00968"
@@ -21,8 +24,8 @@ HEADER = f"""
   <h1>{TITLE}</h1>
   <p>A frozen vision-language model with a soft mixture of low-rank experts, one group for
   <b class="visual">visual</b> tokens, one for <b class="text">text</b> tokens and a
-  <b class="multimodal">multimodal</b> one for both. Ask about a picture and watch which experts the model uses,
-  layer by layer, while it answers. Then take one out.</p>
+  <b class="multimodal">multimodal</b> one for both. Ask about a picture and watch which experts the model
+  uses, layer by layer, while it answers. Then take one out.</p>
 </header>
 """
 
@@ -36,15 +39,17 @@ def footer(root: Path) -> str:
     return f"""
 <footer class="colophon">
   <p>smola_demo {__version__}: an independent, open implementation of Omni-SMoLA, not by the paper's authors.
-  Every number on this page is computed by the model on your input. Pictures stay on the server that runs this page and
-  are deleted within two hours.</p>
+  Every number on this page is computed by the model on your input. Pictures stay on the server that runs this
+  page and are deleted within two hours.</p>
   <p>The model's licence stands under the answer, each example's source in its tooltip.</p>
   <p class="links">{" · ".join(links)}</p>
 </footer>
 """
 
 
-def build(handle: EngineHandle, assets: Path = ASSETS, gpu: Callable[[Any], Any] = lambda run: run) -> gr.Blocks:
+def build(
+    handle: EngineHandle, assets: Path = ASSETS, gpu: Callable[[Any], Any] = lambda run: run
+) -> gr.Blocks:
     """The page on an engine that may still be loading. Launch it with `launch_kwargs()`.
 
     assets  folder of the example gallery; may be missing
@@ -52,12 +57,14 @@ def build(handle: EngineHandle, assets: Path = ASSETS, gpu: Callable[[Any], Any]
     """
     examples = read_examples(assets)
     root = assets.parent
-    serve_files([*(e.image for e in examples), *(p for p in (root / "README.md", root / "LICENSE") if p.is_file())])
+    serve_files(
+        [*(e.image for e in examples), *(p for p in (root / "README.md", root / "LICENSE") if p.is_file())]
+    )
     stops = StopFlags()
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 3600), fill_width=True) as page:
         gr.HTML(HEADER)
         status = view("note", {"text": handle.status, "kind": "loading"}, label="Loading", elem_id="loading")
-        tab = AskTab(handle, stops, examples, gpu)
+        tab = AskTab(AskHandlers(handle, stops, examples, gpu))
         tab.layout()
         gr.HTML(footer(root))
         tab.wire()
@@ -69,7 +76,7 @@ def build(handle: EngineHandle, assets: Path = ASSETS, gpu: Callable[[Any], Any]
             note = encode({"text": handle.status, "kind": kind})
             if handle.loading:
                 return note, gr.skip(), *(gr.skip() for _ in tab.waiting)
-            return note, gr.Timer(active=False), *tab.loaded()
+            return note, gr.Timer(active=False), *tab.handlers.loaded()
 
         outputs = [status, timer, *tab.waiting]
         gr.on([page.load, timer.tick], tick, None, outputs, queue=False, **QUIET)

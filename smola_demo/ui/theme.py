@@ -1,22 +1,22 @@
-"""Looks: type, ground and one colour per expert group, for light and dark. Fonts come with Gradio, nothing is fetched."""
+"""Looks: type, ground and a colour per expert group, for light and dark. Fonts are Gradio's own."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import gradio as gr
+from gradio import themes
 from gradio.themes.utils import colors, fonts, sizes
 
 from smola_demo.plots import GROUP_COLOURS
 from smola_demo.ui.view import read_static
 
 
-def theme() -> gr.themes.Base:
+def theme() -> themes.Base:
     """A calm theme: ink on paper, no colour that is not a group's."""
     # Weight 600 as shipped lacks most letters, so bold is 700.
     sans = (fonts.LocalFont("IBM Plex Sans", weights=(400, 700)), "ui-sans-serif", "system-ui", "sans-serif")
     mono = ("ui-monospace", "Consolas", "monospace")
-    return gr.themes.Base(
+    return themes.Base(
         primary_hue=colors.slate,
         secondary_hue=colors.slate,
         neutral_hue=colors.slate,

@@ -1,8 +1,8 @@
-"""Parts of the page that draw themselves in the browser from one JSON value: our only way to put data on screen.
+"""Parts of the page that draw themselves in the browser from JSON: our only way to put data on screen.
 
-A view is a fixed HTML template and a script in static/. The value is a JSON string, so that a streamed update replaces it
-whole instead of cell by cell, and the script writes text with textContent only: nothing a user or a model wrote
-becomes markup.
+A view is a fixed HTML template and a script in static/. The value is a JSON string, so that a streamed update
+replaces it whole instead of cell by cell, and the script writes text with textContent only: nothing a user
+or a model wrote becomes markup.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ def read_static(name: str) -> str:
 
 
 def encode(value: Any) -> str:
-    """A view's value. Angle brackets are written as escapes, so that no markup stands in the page's configuration."""
+    """A view's value. Angle brackets become escapes, so that no markup stands in the page's configuration."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 def file_url(path: Path) -> str:
-    """Address of a file on our list of static files, relative to the page, so that it holds behind a prefix."""
+    """Address of one of our static files, relative to the page, so that it holds behind a prefix."""
     return f"gradio_api/file={path.resolve().as_posix()}?v={path.stat().st_mtime_ns:x}"
 
 

@@ -1,0 +1,181 @@
+"""What happens when something on the first tab is pressed: values in, values out, so that a test can call it.
+
+Generators end with the buttons given back, whatever goes wrong: the page gets one sentence, the log the rest.
+"""
+
+# Gradio reads the annotations of handlers when it connects them, so their names must be there at run time.
+# ruff: noqa: TC001, TC003
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gradio as gr
+
+from smola_demo.config import GROUPS
+from smola_demo.data.images import ImageError
+from smola_demo.results import Request
+from smola_demo.tasks import TASKS
+from smola_demo.ui import answer, comparison
+from smola_demo.ui.examples import Example, uploaded
+from smola_demo.ui.loading import EngineHandle, StopFlags
+from smola_demo.ui.view import encode
+
+BUSY = "Many people are asking at the moment: try again in a minute."
+
+
+class AskHandlers:
+    """Handlers of the first tab. `gpu` wraps the generators that run the model, as ZeroGPU wants it."""
+
+    def __init__(
+        self, handle: EngineHandle, stops: StopFlags, examples: list[Example], gpu: Callable[[Any], Any]
+    ) -> None:
+        self.handle, self.stops, self.examples = handle, stops, examples
+
+        def run_answer(request: Request) -> Iterator[Any]:
+            yield from handle.engine.answer(request)
+
+        def run_compare(request: Request) -> Iterator[Any]:
+            yield from handle.engine.compare(request)
+
+        self._answer, self._compare = gpu(run_answer), gpu(run_compare)
+
+    def begin_ask(self, request: gr.Request) -> tuple[Any, ...]:
+        """At once, before the queue: say so, and give Stop something to stop."""
+        self.stops.begin(request.session_hash)
+        waiting = answer.answer_value(self.handle.info, "waiting", hint="Waiting for the model …")
+        return encode(waiting), *buttons(busy=True)
+
+    def ask(
+        self, payload: Any, task: str, question: str | None, request: gr.Request
+    ) -> Iterator[tuple[Any, ...]]:
+        """Answer, streaming text, figures and map."""
+        flag = self.stops.flag(request.session_hash)
+        busy, free = buttons(busy=True), buttons(busy=False, ready=self.handle.info is not None)
+        try:
+            info = self.handle.require()
+            if flag.is_set():
+                yield encode(answer.answer_value(info, "stopped", message="Stopped.")), gr.skip(), *free
+                return
+            wanted = answer.make_request(payload, task, question)
+            for value, routing in answer.stream_answer(self._answer(wanted), info, flag):
+                drawn = gr.skip() if routing is None else encode(routing)
+                yield encode(value), drawn, *(busy if value["state"] == "writing" else free)
+        except Exception as error:  # noqa: BLE001  whatever happens, the page gets a sentence and its buttons back
+            _log(error)
+            yield encode(answer.failed(self.handle.info, error)), gr.skip(), *free
+
+    def begin_ablate(self, request: gr.Request) -> tuple[Any, ...]:
+        """At once, before the queue."""
+        self.stops.begin(request.session_hash)
+        return encode({"state": "running", "verdict": "Waiting for the model …"}), *buttons(busy=True)
+
+    def ablate(
+        self, payload: Any, task: str, question: str | None, spec: str | None, request: gr.Request
+    ) -> Iterator[tuple[Any, ...]]:
+        """Answer without and with the ablation and show what changed."""
+        flag = self.stops.flag(request.session_hash)
+        free = buttons(busy=False, ready=self.handle.info is not None)
+        try:
+            if flag.is_set():
+                yield encode({"state": "stopped", "message": "Stopped."}), *free
+                return
+            if not (spec or "").strip():
+                raise ValueError("Name an expert to take out, for example visual:3.")
+            wanted = answer.make_request(payload, task, question, (spec or "").strip())
+            for value in comparison.stream_comparison(self._compare(wanted), flag):
+                yield encode(value), *buttons(busy=value["state"] == "running")
+        except Exception as error:  # noqa: BLE001  as above
+            _log(error)
+            yield encode(comparison.failed(error)), *free
+
+    def ask_refused(self) -> tuple[Any, ...]:
+        """The queue was full, or the server could not take the run."""
+        return encode(answer.answer_value(self.handle.info, "error", message=BUSY)), *buttons(busy=False)
+
+    def ablate_refused(self) -> tuple[Any, ...]:
+        """As for an answer."""
+        return encode({"state": "error", "message": BUSY}), *buttons(busy=False)
+
+    def stop(self, request: gr.Request) -> None:
+        """End this visitor's run before its next token."""
+        self.stops.stop(request.session_hash)
+
+    def check_picture(self, payload: Any) -> tuple[Any, str]:
+        """A picture was put in or taken away: say at once if it cannot be used, and take it out again."""
+        if not payload:
+            return gr.skip(), encode({})
+        try:
+            uploaded(payload)
+        except ImageError as error:
+            return None, encode({"kind": "error", "text": str(error)})
+        return gr.skip(), encode({})
+
+    def choose_task(self, task: str) -> tuple[Any, ...]:
+        """Show the question box and suggestions where the task has them."""
+        return _task_shown(task)
+
+    def choose_example(self, event: gr.EventData) -> tuple[Any, ...]:
+        """Put the clicked example's picture, task and question in."""
+        index = _index(event)
+        if index is None or index >= len(self.examples):
+            return tuple(gr.skip() for _ in range(5))
+        example = self.examples[index]
+        return str(example.image), encode({}), *_task_shown(example.task, example.question)
+
+    def choose_question(self, task: str, event: gr.EventData) -> Any:
+        """Put the clicked suggestion into the question box."""
+        index, items = _index(event), answer.suggestion_picks(task)["items"]
+        return gr.skip() if index is None or index >= len(items) else items[index]["text"]
+
+    def pick_cell(self, kind: str, event: gr.EventData) -> tuple[Any, ...]:
+        """A cell of the map was clicked: choose its expert and layer for the ablation."""
+        cell = comparison.picked_cell(getattr(event, "_data", None), self.handle.info)
+        if cell is None:
+            return tuple(gr.skip() for _ in range(4))
+        return *cell, comparison.spec_text(*cell, kind)
+
+    def loaded(self) -> tuple[Any, ...]:
+        """Updates once loading has ended, well or not."""
+        info = self.handle.info
+        values: tuple[Any, ...] = (encode(answer.answer_value(info)), encode(answer.empty_map(info)))
+        groups = list(info.groups) if info else list(GROUPS)
+        experts = list(range(info.num_experts)) if info and info.groups else list(range(8))
+        group = gr.update(choices=groups, value=groups[0] if groups else None)
+        return (
+            *values,
+            group,
+            gr.update(choices=experts, value=0),
+            *buttons(busy=False, ready=info is not None),
+        )
+
+
+def buttons(*, busy: bool, ready: bool = True) -> tuple[Any, Any, Any]:
+    """Ask, Stop and Ablate: while the model works only Stop can be pressed."""
+    rest = gr.update(interactive=ready and not busy)
+    return rest, gr.update(interactive=busy), rest
+
+
+def _task_shown(task: str, question: str | None = None) -> tuple[Any, ...]:
+    known = TASKS.get(task)
+    if known is None:
+        return gr.skip(), gr.skip(), gr.skip()
+    box: dict[str, Any] = {"visible": known.needs_question, "placeholder": f"For example: {known.example}"}
+    if question is not None:
+        box["value"] = question
+    radio = gr.update(value=task, info=known.description)
+    return radio, gr.update(**box), encode(answer.suggestion_picks(task))
+
+
+def _index(event: gr.EventData) -> int | None:
+    data = getattr(event, "_data", None)
+    index = data.get("index") if isinstance(data, dict) else None
+    return index if isinstance(index, int) and not isinstance(index, bool) and index >= 0 else None
+
+
+def _log(error: Exception) -> None:
+    """What was not meant for the user belongs in the log."""
+    if not isinstance(error, ValueError):
+        traceback.print_exc()
