@@ -111,7 +111,7 @@ class RoutingTrace:
     def load(cls, path: str | Path) -> RoutingTrace:
         """Read an .npz written by `save`. Raises TraceError if it is none or its arrays do not fit."""
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with Path(path).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 trace = cls(
                     groups=tuple(str(name) for name in file["groups"]),
                     layers=tuple(int(i) for i in file["layers"]),
