@@ -1,7 +1,7 @@
 """What taking experts out does to an answer that is already there.
 
-The answer is scored token by token (teacher forcing) with and without the experts, on the same tokens, so that
-the difference is the experts' alone.
+The answer is scored token by token (teacher forcing) with and without the experts, on the same tokens,
+so that the difference is the experts' alone.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class GivenAnswer:
         self._share = self.trace.share()
 
     def under(self, specs: Sequence[AblationSpec]) -> list[Under]:
-        """The answer under several ablations, as one batch. Raises AblationError for one that does not fit."""
+        """The answer under several ablations, as one batch. Raises AblationError for one that cannot be."""
         scored, traces = self._score(specs)
         full = self._full[0].logprobs
         return [
@@ -74,7 +74,7 @@ class GivenAnswer:
         ]
 
     def use_of(self, place: Place) -> tuple[float, float]:
-        """Mean routing weight and mean share of the residual of a place, over prompt and answer tokens it serves."""
+        """Mean routing weight and mean share of the residual, over the prompt and answer tokens it serves."""
         g = self.trace.groups.index(place.group)
         layers, projections = slice(None), slice(None)
         kind, _, name = place.where.partition(" ")
@@ -91,7 +91,7 @@ class GivenAnswer:
 
     def _score(self, specs: Sequence[AblationSpec]) -> tuple[list, list[RoutingTrace]]:
         scored, recorder = score(self._backbone, self._adapter, [self._row] * len(specs), specs, record=True)
-        assert recorder is not None  # experts are attached and recording was asked for
+        assert recorder is not None  # noqa: S101  experts are attached and recording was asked for
         texts = self._backbone.token_texts(self._row.input_ids)
         boxes = self._backbone.patch_boxes(self._row).numpy()
         return scored, [recorder.trace(texts, boxes, row) for row in range(len(specs))]
@@ -100,7 +100,12 @@ class GivenAnswer:
 def kept(adapter: Adapter, spec: AblationSpec) -> np.ndarray:
     """(G, L, P, E) bool: the experts a spec leaves in."""
     removals = resolve([spec], adapter.config, adapter.sites).removals
-    shape = (len(adapter.config.groups), len(adapter.layers), len(adapter.projections), adapter.config.num_experts)
+    shape = (
+        len(adapter.config.groups),
+        len(adapter.layers),
+        len(adapter.projections),
+        adapter.config.num_experts,
+    )
     left = np.ones(shape, bool)
     for site in adapter.sites:
         removal = removals.get(site.linear.mixture)
@@ -128,5 +133,6 @@ def leave_one_out(adapter: Adapter, by: str, expert: str | None) -> list[Place]:
     if by == "layer":
         return [Place(group, e, f"layer {n}", AblationSpec.parse(f"{group}:{e}@{n}")) for n in adapter.layers]
     return [
-        Place(group, e, f"projection {name}", AblationSpec.parse(f"{group}:{e}/{name}")) for name in adapter.projections
+        Place(group, e, f"projection {name}", AblationSpec.parse(f"{group}:{e}/{name}"))
+        for name in adapter.projections
     ]

@@ -1,27 +1,26 @@
 """The one object the command line, the API and the page talk to: a backbone, its experts, and a lock.
 
-Every call stands alone: nothing of one request is left for the next. Calls are iterators, so a caller sees tokens
-and progress as they come, and stops the work by closing the iterator.
+Every call stands alone: nothing of one request is left for the next. Calls are iterators, so a caller sees
+tokens and progress as they come, and stops the work by closing the iterator.
 """
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
+from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psutil
 import torch
 
-from smola_demo import adapter as adapters
 from smola_demo.ablation import AblationSpec, resolve
 from smola_demo.backbone import load_backbone
 from smola_demo.effects import GivenAnswer, Place, leave_one_out
-from smola_demo.generation import Generation, generate
+from smola_demo.experts import DEFAULT_EXPERTS, attach_experts, find_experts
+from smola_demo.generation import Generation, generate, stream
 from smola_demo.results import (
     Answer,
     Comparison,
@@ -41,10 +40,7 @@ if TYPE_CHECKING:
 
     from smola_demo.adapter import Adapter
     from smola_demo.backbone.base import Backbone, Encoded
-    from smola_demo.trace import Recorder
 
-CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
-DEFAULT_EXPERTS = {"embedded": "embedded-omni"}
 SWEEP_ROWS = 8  # ablations that run as one batch: more gain little and cost memory
 
 
@@ -53,11 +49,16 @@ class EngineError(ValueError):
 
 
 class Engine:
-    """Answers, compares and sweeps on one loaded model. Thread-safe: calls wait for each other."""
+    """Answers, compares and sweeps on one loaded model. Thread-safe: calls wait for each other.
 
-    def __init__(self, backbone: Backbone, adapter: Adapter | None, experts: str, facts: dict[str, Any], load_s: float):
-        self._backbone = backbone
-        self._adapter = adapter
+    backbone  the frozen model · adapter  its experts, None for the bare backbone
+    """
+
+    def __init__(
+        self, backbone: Backbone, adapter: Adapter | None, experts: str, facts: dict[str, Any], load_s: float
+    ) -> None:
+        self.backbone = backbone
+        self.adapter = adapter
         self._experts = experts
         self._facts = facts
         self._load_s = load_s
@@ -72,25 +73,24 @@ class Engine:
         device: str = "auto",
         progress: Callable[[int, int, str], None] | None = None,
     ) -> Engine:
-        """Load a backbone and experts. experts: a name under checkpoints/, a folder, "none", or "" for the default.
+        """Load a backbone and experts.
+
+        experts   a name under checkpoints/, a folder, "none", or "" for the ones made for the backbone
+        progress  called with (bytes done, bytes in all, what) while weights are fetched
 
         Raises BackboneError, PrecisionError, CacheError, AdapterError or EngineError with one sentence.
         """
         start = time.perf_counter()
         folder = find_experts(experts or DEFAULT_EXPERTS.get(backbone, "none"))
-        config, facts = adapters.read_config(folder) if folder else (None, {})
         model = load_backbone(backbone, precision, device, progress=progress)
-        adapter = None
-        if folder is not None and config is not None:
-            _check_base(facts, model, folder)
-            targets = model.target_linears(config.target_modules)
-            adapter = adapters.attach(model.model, config, targets, model.decoder, model.modality_of)
-            adapters.load_weights(adapter, folder)
-        return cls(model, adapter, folder.name if folder else "none", facts, time.perf_counter() - start)
+        if folder is None:
+            return cls(model, None, "none", {}, time.perf_counter() - start)
+        adapter, facts = attach_experts(model, folder)
+        return cls(model, adapter, folder.name, facts, time.perf_counter() - start)
 
     def info(self) -> EngineInfo:
         """What is loaded, and the state of its training."""
-        backbone, adapter = self._backbone, self._adapter
+        backbone, adapter = self.backbone, self.adapter
         state = "none" if adapter is None else "trained" if adapter.is_trained() else "untrained"
         return EngineInfo(
             backbone=backbone.id,
@@ -114,7 +114,7 @@ class Engine:
         )
 
     def answer(self, request: Request, capture: bool = True) -> Iterator[Step | Answer]:
-        """Stream one answer: a Step per token, then the Answer. Closing the iterator stops between two tokens.
+        """Stream one answer: a Step per token, then the Answer. Closing the iterator stops between tokens.
 
         Raises EngineError, TaskError or AblationError before the model starts.
         """
@@ -130,7 +130,7 @@ class Engine:
         rows, specs = zip(*[self._prepare(request) for request in requests], strict=True)
         limit = max(_limit(request) for request in requests)
         with self._lock:
-            generation = generate(self._backbone, self._adapter, rows, specs, limit)
+            generation = generate(self.backbone, self.adapter, rows, specs, limit)
         return [
             self._text(request, generated.ids[: _limit(request)])
             for request, generated in zip(requests, generation.rows, strict=True)
@@ -139,20 +139,22 @@ class Engine:
     def compare(self, request: Request) -> Iterator[Progress | Step | Comparison]:
         """Answer without and with the request's ablation, then score the baseline answer under both.
 
-        Yields Progress(0…3, 3), the ablated answer's Steps, and the Comparison. Raises as `answer` does, and
+        Yields Progress, the ablated answer's Steps, and the Comparison. Raises as `answer` does, and
         EngineError when the request names no ablation.
         """
         baseline_request = replace(request, ablation="")
         row, spec = self._prepare(request)
-        if not spec or self._adapter is None:
-            raise EngineError("name the experts to take out, for example visual:3, to compare with and without them")
+        if not spec or self.adapter is None:
+            raise EngineError(
+                "name the experts to take out, for example visual:3, to compare with and without them"
+            )
         with self._lock:
             yield Progress(0, 3, "answering with all experts")
             baseline = _last(self._stream(baseline_request, row, AblationSpec(), True))
             yield Progress(1, 3, f"answering without {spec}")
             ablated = yield from _answer_of(self._stream(request, row, spec, True))
             yield Progress(2, 3, "scoring the first answer under both")
-            effect = GivenAnswer(self._backbone, self._adapter, row, _ids(baseline)).under([spec])[0]
+            effect = GivenAnswer(self.backbone, self.adapter, row, _ids(baseline)).under([spec])[0]
         yield Progress(3, 3, "done")
         yield Comparison(
             baseline=baseline,
@@ -160,25 +162,27 @@ class Engine:
             delta_logprob=sum(effect.deltas),
             delta_logprobs=effect.deltas,
             divergence=effect.divergence,
-            layers=self._adapter.layers,
+            layers=self.adapter.layers,
             answer_changed=_ids(baseline) != _ids(ablated),
         )
 
-    def sweep(self, request: Request, by: str = "expert", expert: str | None = None) -> Iterator[Progress | Sweep]:
-        """Leave-one-out: the effect of each expert, or of one expert ("visual:3") layer by layer or by projection.
+    def sweep(
+        self, request: Request, by: str = "expert", expert: str | None = None
+    ) -> Iterator[Progress | Sweep]:
+        """Leave-one-out: the effect of each expert, or of one ("visual:3") by layer or by projection.
 
         Yields Progress per batch, then the Sweep. Raises EngineError for an unknown `by` or a missing expert.
         """
         request = replace(request, ablation="")
         row, _ = self._prepare(request)
-        if self._adapter is None:
+        if self.adapter is None:
             raise EngineError("there are no experts to take out: load some with --experts")
-        places = leave_one_out(self._adapter, by, expert)
+        places = leave_one_out(self.adapter, by, expert)
         start = time.perf_counter()
         with self._lock:
             yield Progress(0, len(places), "answering with all experts")
             baseline = _last(self._stream(request, row, AblationSpec(), record=True))
-            given = GivenAnswer(self._backbone, self._adapter, row, _ids(baseline))
+            given = GivenAnswer(self.backbone, self.adapter, row, _ids(baseline))
             effects: list[Effect] = []
             for first in range(0, len(places), SWEEP_ROWS):
                 chunk = places[first : first + SWEEP_ROWS]
@@ -195,7 +199,7 @@ class Engine:
         texts = {}
         if changed:
             specs = [places[i].spec for i in changed]
-            generation = generate(self._backbone, self._adapter, [row] * len(specs), specs, _limit(request))
+            generation = generate(self.backbone, self.adapter, [row] * len(specs), specs, _limit(request))
             texts = {i: self._text(request, g.ids) for i, g in zip(changed, generation.rows, strict=True)}
         effects = []
         for i, (place, effect) in enumerate(zip(places, under, strict=True)):
@@ -223,51 +227,30 @@ class Engine:
             raise EngineError(f"max_new_tokens must be between 1 and 512, not {request.max_new_tokens}")
         question = check_question(request.task, request.question)
         spec = AblationSpec.parse(request.ablation)
-        if spec and self._adapter is None:
+        if spec and self.adapter is None:
             raise EngineError(f"'{spec}' takes experts out, but none are loaded: choose some with --experts")
-        if spec and self._adapter is not None:
-            resolve([spec], self._adapter.config, self._adapter.sites)
-        return self._backbone.encode(request.image, self._backbone.prompt(request.task, question)), spec
+        if spec and self.adapter is not None:
+            resolve([spec], self.adapter.config, self.adapter.sites)
+        return self.backbone.encode(request.image, self.backbone.prompt(request.task, question)), spec
 
-    def _stream(self, request: Request, row: Encoded, spec: AblationSpec, record: bool) -> Iterator[Step | Answer]:
-        """Run generation in a thread and hand its tokens over as they come; the caller holds the lock."""
-        events: queue.SimpleQueue[tuple[int, float, Any] | Generation | BaseException] = queue.SimpleQueue()
-        cancel = threading.Event()
-
-        def on_token(token_id: int, logprob: float, recorder: Recorder | None) -> None:
-            events.put((token_id, logprob, _last_pass(recorder)))
-
-        def work() -> None:
-            try:
-                limit = _limit(request)
-                events.put(
-                    generate(self._backbone, self._adapter, [row], [spec], limit, record, on_token, cancel.is_set)
-                )
-            except BaseException as error:  # handed to the caller, who raises it in his own thread
-                events.put(error)
-
-        worker = threading.Thread(target=work, name="smola-generate", daemon=True)
-        worker.start()
+    def _stream(
+        self, request: Request, row: Encoded, spec: AblationSpec, record: bool
+    ) -> Iterator[Step | Answer]:
+        """The Steps and the Answer of one request; the caller holds the lock."""
         ids: list[int] = []
-        try:
-            while True:
-                event = events.get()
+        with closing(stream(self.backbone, self.adapter, row, spec, _limit(request), record)) as events:
+            for event in events:
                 if isinstance(event, Generation):
                     yield self._answer(request, row, spec, event)
                     return
-                if isinstance(event, BaseException):
-                    raise event
-                token_id, logprob, routing = event
-                ids.append(token_id)
-                token = self._tokens([token_id], [logprob])[0]
+                ids.append(event.id)
+                (token,) = self._tokens([event.id], [event.logprob])
                 phase = "prompt" if len(ids) == 1 else "answer"
-                yield Step(len(ids) - 1, token, self._text(request, ids), phase, *routing)
-        finally:
-            cancel.set()
-            worker.join()
+                text = self._text(request, ids)
+                yield Step(len(ids) - 1, token, text, phase, event.weight, event.contribution)
 
     def _answer(self, request: Request, row: Encoded, spec: AblationSpec, generation: Generation) -> Answer:
-        generated, backbone = generation.rows[0], self._backbone
+        generated, backbone = generation.rows[0], self.backbone
         trace = None
         if generation.recorder is not None:
             texts = backbone.token_texts([*row.input_ids.tolist(), *generated.ids[:-1]])
@@ -294,42 +277,11 @@ class Engine:
         )
 
     def _text(self, request: Request, ids: Sequence[int]) -> str:
-        return TASKS[request.task].postprocess(self._backbone.decode(list(ids)))
+        return TASKS[request.task].postprocess(self.backbone.decode(list(ids)))
 
     def _tokens(self, ids: Sequence[int], logprobs: Sequence[float]) -> list[Token]:
-        texts = self._backbone.token_texts(list(ids))
+        texts = self.backbone.token_texts(list(ids))
         return [Token(text, i, logprob) for text, i, logprob in zip(texts, ids, logprobs, strict=True)]
-
-
-
-def find_experts(experts: str) -> Path | None:
-    """Folder of experts by name or path; None for "none". Raises EngineError naming what there is."""
-    if experts == "none":
-        return None
-    named = CHECKPOINTS / experts
-    if experts in checkpoint_names():
-        return named
-    folder = Path(experts)
-    if (folder / adapters.CONFIG_NAME).is_file():
-        return folder
-    known = ", ".join([*checkpoint_names(), "none"])
-    raise EngineError(f"no experts '{experts}': there are {known}, or give the path of a folder with {adapters.CONFIG_NAME}")
-
-
-def checkpoint_names() -> list[str]:
-    """Names of the experts that come with the project."""
-    return sorted(path.parent.name for path in CHECKPOINTS.glob(f"*/{adapters.CONFIG_NAME}"))
-
-
-def _check_base(facts: dict[str, Any], backbone: Backbone, folder: Path) -> None:
-    """Experts are only good on the weights they were trained on."""
-    base, revision = facts.get("base_model_name_or_path"), facts.get("revision")
-    if base != backbone.id:
-        raise EngineError(f"the experts in {folder} were made for the backbone '{base}', not for '{backbone.id}'")
-    if revision != backbone.revision:
-        raise EngineError(
-            f"the experts in {folder} were made for revision {revision} of '{base}', this is {backbone.revision}: train them again"
-        )
 
 
 def _limit(request: Request) -> int:
@@ -340,20 +292,10 @@ def _ids(answer: Answer) -> tuple[int, ...]:
     return tuple(token.id for token in answer.tokens)
 
 
-def _last_pass(recorder: Recorder | None) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Mean weight and contribution (G, L, E) of the newest pass, for the live picture."""
-    if recorder is None or not recorder.passes:
-        return None, None
-    trace = recorder.trace((), np.zeros((0, 4)), last=True)
-    return trace.mean(trace.weight), trace.mean(trace.contribution)
-
-
 def _last(items: Iterator[Step | Answer]) -> Answer:
     """The Answer at the end of a stream whose Steps nobody wants."""
-    answer = None
-    for answer in items:
-        pass
-    assert isinstance(answer, Answer)  # a stream that does not raise ends with its Answer
+    *_, answer = items
+    assert isinstance(answer, Answer)  # noqa: S101  a stream that does not raise ends with its Answer
     return answer
 
 

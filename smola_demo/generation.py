@@ -5,11 +5,14 @@ Every row may carry its own ablation. Nothing of a call stays on the model.
 
 from __future__ import annotations
 
+import queue
+import threading
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from smola_demo.ablation import AblationSpec, resolve
@@ -17,7 +20,7 @@ from smola_demo.smola import TokenContext
 from smola_demo.trace import Recorder, capture
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from torch import Tensor
 
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Generated:
-    """One row's answer: token ids and their log-probs (nats), the end token included when the model ended it itself."""
+    """One row's answer: token ids and log-probs (nats), the end token included if the model ended it."""
 
     ids: tuple[int, ...]
     logprobs: tuple[float, ...]
@@ -38,13 +41,23 @@ class Generated:
 
 @dataclass(frozen=True)
 class Generation:
-    """The answers of a batch, the recorded routing (None without experts or capture), and where the seconds went."""
+    """Answers of a batch, the recorded routing (None without experts or recording), the seconds taken."""
 
     rows: tuple[Generated, ...]
     recorder: Recorder | None
     modules_touched: tuple[int, ...]
     prefill_s: float
     decode_s: float
+
+
+@dataclass(frozen=True)
+class NewToken:
+    """A token as soon as it is known; weight and contribution (G, L, E) are means over the pass behind it."""
+
+    id: int
+    logprob: float
+    weight: np.ndarray | None
+    contribution: np.ndarray | None
 
 
 @dataclass(frozen=True)
@@ -60,9 +73,11 @@ class Scored:
 
 
 class _Listener:
-    """Sees each step's scores before a token is chosen: a transformers LogitsProcessor and StoppingCriteria in one."""
+    """Sees each step's scores before a token is chosen: LogitsProcessor and StoppingCriteria in one."""
 
-    def __init__(self, on_token: OnToken | None, cancelled: Callable[[], bool] | None, recorder: Recorder | None):
+    def __init__(
+        self, on_token: OnToken | None, cancelled: Callable[[], bool] | None, recorder: Recorder | None
+    ) -> None:
         self.logprobs: list[Tensor] = []
         self.first_at = 0.0
         self._on_token, self._cancelled, self._recorder = on_token, cancelled, recorder
@@ -126,7 +141,11 @@ def generate(
 
 @torch.inference_mode()
 def score(
-    backbone: Backbone, adapter: Adapter | None, rows: Sequence[Encoded], specs: Sequence[AblationSpec], record: bool = False
+    backbone: Backbone,
+    adapter: Adapter | None,
+    rows: Sequence[Encoded],
+    specs: Sequence[AblationSpec],
+    record: bool = False,
 ) -> tuple[list[Scored], Recorder | None]:
     """Log-probs of the answers that the rows carry, in one forward pass (teacher forcing).
 
@@ -153,7 +172,9 @@ def _enter(
     if adapter is None:
         return None, (0,) * len(specs)
     resolved = resolve(specs, adapter.config, adapter.sites)
-    stack.enter_context(adapter.context(TokenContext(batch.modality.cpu(), batch.is_answer.cpu(), resolved.removals)))
+    stack.enter_context(
+        adapter.context(TokenContext(batch.modality.cpu(), batch.is_answer.cpu(), resolved.removals))
+    )
     return (stack.enter_context(capture(adapter)) if record else None), resolved.modules_touched
 
 
@@ -173,3 +194,52 @@ def _cut(ids: list[int], logprobs: list[float], stop_ids: tuple[int, ...], cance
         if token in stop_ids:
             return Generated(tuple(ids[: i + 1]), tuple(logprobs[: i + 1]), "end")
     return Generated(tuple(ids), tuple(logprobs[: len(ids)]), "cancelled" if cancelled else "length")
+
+
+def stream(
+    backbone: Backbone,
+    adapter: Adapter | None,
+    row: Encoded,
+    spec: AblationSpec,
+    max_new_tokens: int,
+    record: bool,
+) -> Iterator[NewToken | Generation]:
+    """Run `generate` on one row in a thread and hand its tokens over as they come, then the Generation.
+
+    Closing the iterator ends the work between two tokens and waits for it, so the model is free afterwards.
+    """
+    events: queue.SimpleQueue[NewToken | Generation | BaseException] = queue.SimpleQueue()
+    cancel = threading.Event()
+
+    def on_token(token_id: int, logprob: float, recorder: Recorder | None) -> None:
+        events.put(NewToken(token_id, logprob, *_last_pass(recorder)))
+
+    def work() -> None:
+        try:
+            events.put(
+                generate(backbone, adapter, [row], [spec], max_new_tokens, record, on_token, cancel.is_set)
+            )
+        except BaseException as error:  # noqa: BLE001  handed to the caller, who raises it in his own thread
+            events.put(error)
+
+    worker = threading.Thread(target=work, name="smola-generate", daemon=True)
+    worker.start()
+    try:
+        while True:
+            event = events.get()
+            if isinstance(event, BaseException):
+                raise event
+            yield event
+            if isinstance(event, Generation):
+                return
+    finally:
+        cancel.set()
+        worker.join()
+
+
+def _last_pass(recorder: Recorder | None) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Mean weight and contribution (G, L, E) of the newest pass, for the live picture."""
+    if recorder is None or not recorder.passes:
+        return None, None
+    trace = recorder.trace((), np.zeros((0, 4)), last=True)
+    return trace.mean(trace.weight), trace.mean(trace.contribution)

@@ -1,6 +1,6 @@
 """Several questions about one picture in one training sequence.
 
-The prompt up to the last visual token is shared; every question with its answer follows as a segment of its own.
+The prompt up to the last visual token is shared; each question with its answer follows as its own segment.
 A segment sees the shared part and itself, and counts its positions from the end of the shared part, so each
 segment's loss is what the row would have alone. With causal token routing this is exact; prefix routing pools
 a row's own prompt and therefore trains on one row per sequence.
@@ -9,18 +9,22 @@ a row's own prompt and therefore trains on one row per sequence.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.utils.data import DataLoader, Dataset
 
+from smola_demo.data.mixture import Mixture
 from smola_demo.smola import PAD, VISUAL
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from torch import Tensor
 
-    from smola_demo.backbone.base import Encoded
+    from smola_demo.backbone.base import Backbone, Encoded
+    from smola_demo.config import TrainConfig
+    from smola_demo.data.mixture import Group
 
 IGNORED = -100  # the label no loss is computed for
 
@@ -42,13 +46,13 @@ class PackedBatch:
     pixel_values: Tensor
 
     def to(self, device: torch.device) -> PackedBatch:
-        """The same batch on another device; modality and is_answer stay where the bookkeeping happens, on the CPU."""
+        """The same batch on another device; modality and is_answer stay on the CPU, to be looked up."""
         names = ("input_ids", "position_ids", "attention_mask", "labels", "pixel_values")
         return replace(self, **{name: getattr(self, name).to(device, non_blocking=True) for name in names})
 
 
 def pack(groups: Sequence[Sequence[Encoded]], pad_id: int) -> PackedBatch:
-    """One sequence per group of rows; the rows of a group must share the picture and the prompt up to its last token.
+    """One sequence per group of rows that share a picture and the prompt up to its last visual token.
 
     Raises ValueError when rows of a group do not share that part.
     """
@@ -66,15 +70,23 @@ def pack(groups: Sequence[Sequence[Encoded]], pad_id: int) -> PackedBatch:
         modality[i, :n], is_answer[i, :n] = kinds, answers
     same = (segment[:, :, None] == segment[:, None, :]) | (segment[:, None, :] == 0)
     causal = torch.ones(length, length, dtype=torch.bool).tril()
-    itself = torch.eye(length, dtype=torch.bool)  # padding looks at itself: a row with nothing to see would be NaN
+    itself = torch.eye(
+        length, dtype=torch.bool
+    )  # padding looks at itself: a row with nothing to see would be NaN
     mask = (same & causal & (segment[:, None, :] >= 0)) | itself
-    pixels = torch.cat([rows[0].pixel_values for rows in groups])
+    pixels = torch.cat([_picture(rows[0]) for rows in groups])
     labels = torch.where(is_answer, input_ids, IGNORED)
     return PackedBatch(input_ids, position_ids, mask[:, None], labels, modality, is_answer, pixels)
 
 
+def _picture(row: Encoded) -> Tensor:
+    if row.pixel_values is None:
+        raise ValueError("a training row needs a picture")
+    return row.pixel_values
+
+
 def _sequence(rows: Sequence[Encoded]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """ids, positions, segments (0 shared, 1… one per row), modality and is_answer of one packed sequence."""
+    """ids, positions, segments (0 shared, then 1, 2, …), modality and is_answer of one packed sequence."""
     first = rows[0]
     visual = (first.modality == VISUAL).nonzero()
     split = int(visual[-1]) + 1 if len(visual) else 0
@@ -91,3 +103,58 @@ def _sequence(rows: Sequence[Encoded]) -> tuple[Tensor, Tensor, Tensor, Tensor, 
         modality.append(row.modality[split:])
         answers.append(own >= row.answer_start)
     return torch.cat(ids), torch.cat(positions), torch.cat(segments), torch.cat(modality), torch.cat(answers)
+
+
+class Rows(Dataset[list["Encoded"]]):
+    """The mixture's groups as encoded rows: item i depends on the config and i alone."""
+
+    def __init__(self, backbone: Backbone, mixture: Mixture, max_answer_tokens: int, length: int) -> None:
+        self._backbone, self._mixture, self._limit, self._length = (
+            backbone,
+            mixture,
+            max_answer_tokens,
+            length,
+        )
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> list[Encoded]:
+        """Rows of group `index` that fit; where none does, of a group far outside the stream."""
+        for attempt in range(100):
+            rows = self._encode(self._mixture[index + attempt * 10_000_019])
+            if rows:
+                return rows
+        raise ValueError(
+            f"no answer of the data is short enough: raise max_answer_tokens above {self._limit}"
+        )
+
+    def _encode(self, group: Group) -> list[Encoded]:
+        image: Any = group.open()
+        rows = []
+        for item in group.items:
+            row = self._backbone.encode(image, self._backbone.prompt(item.task, item.question), item.answer)
+            image = _picture(row)[0]  # the picture is prepared once for all its questions
+            if len(row.input_ids) - row.answer_start <= self._limit:
+                rows.append(row)
+        return rows
+
+
+def loader(
+    config: TrainConfig, backbone: Backbone, done: int, world: int = 1, rank: int = 0
+) -> Iterable[PackedBatch]:
+    """Micro-batches of process `rank` from optimizer step `done` on; all `world` read the stream in order."""
+    mixture = Mixture(config.data, config.pack, config.seed, config.max_answer_chars)
+    per_step = config.batch_size * config.gradient_accumulation
+    total = config.steps * per_step * world
+    indices = [i for i in range(done * per_step * world, total) if i // config.batch_size % world == rank]
+    rows = Rows(backbone, mixture, config.max_answer_tokens, total)
+    pad_id = backbone.tokenizer.pad_token_id
+    return DataLoader(
+        rows,
+        batch_size=config.batch_size,
+        sampler=indices,
+        collate_fn=lambda groups: pack(groups, pad_id),
+        num_workers=config.num_workers,
+        persistent_workers=config.num_workers > 0,
+    )

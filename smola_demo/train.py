@@ -1,8 +1,8 @@
 """Make a connector or experts: one loop over packed rows, on accelerate, resumable, with progress and an ETA.
 
-Stage "align" trains the embedded backbone's connector (and its vision tower, if asked). Stage "experts" trains
-routers and experts on the frozen backbone. Both see the quantized weights that inference uses.
-Loss is the mean cross-entropy of the answer tokens; Soft MoE needs no balancing term (paper.md 3).
+Stage "align" trains the embedded backbone's connector (and its vision tower, if asked). Stage "experts"
+trains routers and experts on the frozen backbone. Both see the quantized weights that inference uses.
+The loss is the mean cross-entropy of the answer tokens; Soft MoE needs no balancing term (paper.md 3).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import math
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,14 +19,13 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from smola_demo import adapter as adapters
 from smola_demo.backbone import load_backbone
 from smola_demo.backbone.connector import save_base
 from smola_demo.data.mixture import Mixture
-from smola_demo.packing import IGNORED, PackedBatch, pack
+from smola_demo.packing import IGNORED, PackedBatch, Rows, loader, pack
 from smola_demo.smola import TokenContext
 from smola_demo.train_state import load_state, save_state
 
@@ -34,16 +33,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from smola_demo.adapter import Adapter
-    from smola_demo.backbone.base import Backbone, Encoded
+    from smola_demo.backbone.base import Backbone
     from smola_demo.config import TrainConfig
-    from smola_demo.data.mixture import Group
 
-DEV_SEED = 1_000_003  # the seed of the development stream; which rows are development rows is the split's business
+DEV_SEED = (
+    1_000_003  # the seed of the development stream; which rows are development rows is the split's business
+)
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a finished run reports. dev_loss is the mean loss per answer token (nats) on rows kept out of training."""
+    """What a finished run reports; losses are nats per answer token, dev_loss on held-out rows."""
 
     checkpoint: str
     steps: int
@@ -51,34 +51,6 @@ class TrainResult:
     samples: int
     final_loss: float
     dev_loss: float
-
-
-class Rows(Dataset[list["Encoded"]]):
-    """The mixture's groups as encoded rows: item i depends on the config and i alone."""
-
-    def __init__(self, backbone: Backbone, mixture: Mixture, max_answer_tokens: int, length: int) -> None:
-        self._backbone, self._mixture, self._limit, self._length = backbone, mixture, max_answer_tokens, length
-
-    def __len__(self) -> int:
-        return self._length
-
-    def __getitem__(self, index: int) -> list[Encoded]:
-        """Rows of group `index` that fit; a group of which none fits gives way to a later one, far outside the stream."""
-        for attempt in range(100):
-            rows = self._encode(self._mixture[index + attempt * 10_000_019])
-            if rows:
-                return rows
-        raise ValueError(f"no answer of the data is short enough: raise max_answer_tokens above {self._limit}")
-
-    def _encode(self, group: Group) -> list[Encoded]:
-        image: Any = group.open()
-        rows = []
-        for item in group.items:
-            row = self._backbone.encode(image, self._backbone.prompt(item.task, item.question), item.answer)
-            image = row.pixel_values[0]  # the picture is prepared once for all its questions
-            if len(row.input_ids) - row.answer_start <= self._limit:
-                rows.append(row)
-        return rows
 
 
 class AnswerLoss(nn.Module):
@@ -114,8 +86,8 @@ class AnswerLoss(nn.Module):
 def train(config: TrainConfig, resume: bool = False, quiet: bool = False) -> TrainResult:
     """Run one training as `config` says and write its checkpoint to `config.output`.
 
-    State goes to runs/<name of the output>/ every `save_every` steps; `resume` continues from there with the same
-    data order. Raises ConfigError, RowError, AdapterError or StateError with one sentence each.
+    State goes to runs/<name of the output>/ every `save_every` steps; `resume` continues from there with the
+    same data order. Raises ConfigError, RowError, AdapterError or StateError with one sentence each.
     """
     start = time.monotonic()
     accelerator = Accelerator(mixed_precision=config.mixed_precision, cpu=not torch.cuda.is_available())
@@ -123,19 +95,25 @@ def train(config: TrainConfig, resume: bool = False, quiet: bool = False) -> Tra
     torch.manual_seed(config.seed)
     adapter = _attach(config, backbone) if config.stage == "experts" else None
     params = _trainable(config, backbone, adapter)
-    optimizer = torch.optim.AdamW(_learning_rates(config, params), weight_decay=config.weight_decay, betas=(0.9, 0.99))
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _warm_cosine(step, config))
-    state_folder, config_text = Path("runs") / Path(config.output).name, json.dumps(config.to_dict(), sort_keys=True)
+    optimizer = torch.optim.AdamW(
+        _learning_rates(config, params), weight_decay=config.weight_decay, betas=(0.9, 0.99)
+    )
+    state_folder = Path("runs") / Path(config.output).name
+    config_text = json.dumps(config.to_dict(), sort_keys=True)
     done = load_state(state_folder, params, optimizer, config_text) if resume else 0
-    for _ in range(done):
-        schedule.step()
     loss_module = AnswerLoss(backbone, adapter)
     loss_module, optimizer = accelerator.prepare(loss_module, optimizer)
-    loader = _loader(config, backbone, accelerator, done)
-    bar = tqdm(total=config.steps, initial=done, desc=config.stage, unit="step", file=sys.stderr, disable=quiet)
+    batches = loader(config, backbone, done, accelerator.num_processes, accelerator.process_index)
+    bar = tqdm(
+        total=config.steps, initial=done, desc=config.stage, unit="step", file=sys.stderr, disable=quiet
+    )
     log = _Log(state_folder, config, enabled=accelerator.is_main_process)
     losses: list[float] = []
-    for step, micro_batches in enumerate(_grouped(loader, config.gradient_accumulation), start=done + 1):
+    for step, micro_batches in enumerate(_grouped(batches, config.gradient_accumulation), start=done + 1):
+        for (
+            group
+        ) in optimizer.param_groups:  # a function of the step alone, so that a resumed run needs no memory
+            group["lr"] = group["peak"] * _warm_cosine(step - 1, config)
         total = 0.0
         for batch in micro_batches:
             loss = loss_module(batch.to(accelerator.device)) / config.gradient_accumulation
@@ -144,7 +122,6 @@ def train(config: TrainConfig, resume: bool = False, quiet: bool = False) -> Tra
         accelerator.clip_grad_norm_(params.values(), config.clip_norm)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        schedule.step()
         losses.append(total)
         bar.update()
         bar.set_postfix(loss=f"{sum(losses[-50:]) / len(losses[-50:]):.3f}")
@@ -190,7 +167,7 @@ def _trainable(config: TrainConfig, backbone: Backbone, adapter: Adapter | None)
 
 
 def _learning_rates(config: TrainConfig, params: dict[str, nn.Parameter]) -> list[dict[str, Any]]:
-    """Optimizer groups: the routers' scale learns faster and undecayed (paper.md 1.4), a tuned tower slower."""
+    """Optimizer groups: the routers' scale learns faster and without decay, a tuned tower slower."""
     rates = {
         "scale": config.scale_learning_rate,
         "router": config.router_learning_rate,
@@ -209,7 +186,12 @@ def _learning_rates(config: TrainConfig, params: dict[str, nn.Parameter]) -> lis
             groups["rest"].append(parameter)
     decay = {"scale": 0.0, "router": 0.0}
     return [
-        {"params": members, "lr": rates[kind], **({"weight_decay": decay[kind]} if kind in decay else {})}
+        {
+            "params": members,
+            "lr": rates[kind],
+            "peak": rates[kind],
+            **({"weight_decay": decay[kind]} if kind in decay else {}),
+        }
         for kind, members in groups.items()
         if members
     ]
@@ -223,25 +205,6 @@ def _warm_cosine(step: int, config: TrainConfig) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
-def _loader(config: TrainConfig, backbone: Backbone, accelerator: Accelerator, done: int) -> Iterable[PackedBatch]:
-    """Micro-batches of this process from optimizer step `done` on; all processes together read the stream in order."""
-    mixture = Mixture(config.data, config.pack, config.seed, config.max_answer_chars)
-    per_step = config.batch_size * config.gradient_accumulation
-    world, rank = accelerator.num_processes, accelerator.process_index
-    total = config.steps * per_step * world
-    indices = [i for i in range(done * per_step * world, total) if i // config.batch_size % world == rank]
-    rows = Rows(backbone, mixture, config.max_answer_tokens, total)
-    pad_id = backbone.tokenizer.pad_token_id
-    return DataLoader(
-        rows,
-        batch_size=config.batch_size,
-        sampler=indices,
-        collate_fn=lambda groups: pack(groups, pad_id),
-        num_workers=config.num_workers,
-        persistent_workers=config.num_workers > 0,
-    )
-
-
 def _grouped(batches: Iterable[PackedBatch], size: int) -> Iterable[list[PackedBatch]]:
     held: list[PackedBatch] = []
     for batch in batches:
@@ -252,22 +215,32 @@ def _grouped(batches: Iterable[PackedBatch], size: int) -> Iterable[list[PackedB
 
 
 @torch.no_grad()
-def _dev_loss(config: TrainConfig, backbone: Backbone, module: nn.Module, device: torch.device, groups: int = 64) -> float:
+def _dev_loss(
+    config: TrainConfig, backbone: Backbone, module: nn.Module, device: torch.device, groups: int = 64
+) -> float:
     """Mean loss over development groups: the same mixture, on rows and drawings that training never sees."""
     mixture = Mixture(config.data, config.pack, DEV_SEED, config.max_answer_chars, split="dev")
     rows = Rows(backbone, mixture, config.max_answer_tokens, groups)
     losses = []
     for first in range(0, groups, config.batch_size):
-        batch = pack([rows[i] for i in range(first, min(groups, first + config.batch_size))], backbone.tokenizer.pad_token_id)
+        batch = pack(
+            [rows[i] for i in range(first, min(groups, first + config.batch_size))],
+            backbone.tokenizer.pad_token_id,
+        )
         losses.append(float(module(batch.to(device))))
     return sum(losses) / len(losses)
 
 
 class _Log:
-    """Appends one JSON line every `log_every` steps: loss, seconds since the start, the routers' mean scale."""
+    """Appends a JSON line every `log_every` steps: loss, seconds, the routers' mean scale."""
 
     def __init__(self, folder: Path, config: TrainConfig, enabled: bool) -> None:
-        self._path, self._every, self._enabled, self._start = folder / "log.jsonl", config.log_every, enabled, time.monotonic()
+        self._path, self._every, self._enabled, self._start = (
+            folder / "log.jsonl",
+            config.log_every,
+            enabled,
+            time.monotonic(),
+        )
         if enabled:
             folder.mkdir(parents=True, exist_ok=True)
 
@@ -275,7 +248,11 @@ class _Log:
         if not self._enabled or step % self._every:
             return
         recent = losses[-self._every :]
-        line: dict[str, Any] = {"step": step, "loss": sum(recent) / len(recent), "seconds": time.monotonic() - self._start}
+        line: dict[str, Any] = {
+            "step": step,
+            "loss": sum(recent) / len(recent),
+            "seconds": time.monotonic() - self._start,
+        }
         if adapter is not None:
             scales = [site.linear.mixture.router.scale.detach().float().mean() for site in adapter.sites]
             line["scale"] = float(torch.stack(scales).mean())
@@ -284,9 +261,13 @@ class _Log:
 
 
 def _write(
-    config: TrainConfig, backbone: Backbone, adapter: Adapter | None, params: dict[str, nn.Parameter], result: TrainResult
+    config: TrainConfig,
+    backbone: Backbone,
+    adapter: Adapter | None,
+    params: dict[str, nn.Parameter],
+    result: TrainResult,
 ) -> None:
-    """The checkpoint: an adapter's two files, or the aligned connector with a config that says how it was made."""
+    """The checkpoint: an adapter's two files, or the aligned connector and how it was made."""
     output = Path(config.output)
     facts: dict[str, Any] = {
         "steps": result.steps,

@@ -1,6 +1,6 @@
-"""What a training run must remember to go on as if it had never stopped: parameters, AdamW's moments, the step.
+"""What a training run must remember to go on unchanged: parameters, AdamW's moments, the step.
 
-One safetensors file, written beside the old one and renamed over it, so a kill at any moment leaves a whole state.
+One safetensors file, written beside the old one and renamed over it: a kill at any moment leaves a whole one.
 The data need no state: item i of the mixture depends on the seed and i alone.
 """
 
@@ -30,7 +30,7 @@ class StateError(ValueError):
 def save_state(
     folder: Path, params: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer, step: int, config: str
 ) -> None:
-    """Write the state after `step` optimizer steps. `config` is the run's config as JSON text, kept to compare with."""
+    """Write the state after `step` optimizer steps; `config` is the run's config as JSON, to compare with."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {}
     for name, parameter in params.items():
@@ -46,7 +46,7 @@ def save_state(
 def load_state(
     folder: Path, params: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer, config: str
 ) -> int:
-    """Restore a saved state and return its step. Raises StateError if there is none or it is of another config."""
+    """Restore a saved state and return its step. Raises StateError if there is none or of another config."""
     path = folder / STATE_NAME
     if not path.is_file():
         raise StateError(f"nothing to resume: {path} does not exist; start without --resume")

@@ -1,0 +1,167 @@
+"""The command line: `python -m smola_demo COMMAND`.
+
+With --json, stdout is one JSON object; all else goes to stderr.
+
+Exit codes: 0 done, 1 failed with a one-sentence reason on stderr, 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from smola_demo import __version__, commands
+from smola_demo.config import GROUPS, PRECISIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+EXAMPLES = """examples:
+  python -m smola_demo ask assets/dog.jpg --task caption
+  python -m smola_demo ask assets/shapes.png --task count --question "How many red circles are there?" --json
+  python -m smola_demo ask assets/dog.jpg --task caption --ablate "visual:3@8-15" --routing
+  python -m smola_demo sweep assets/dog.jpg --task caption
+  python -m smola_demo data suites && python -m smola_demo evaluate --suite suites/shapes.jsonl --limit 50
+  python -m smola_demo train configs/experts-cpu.json --resume --set steps=2000
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands with their options and examples."""
+    parser = argparse.ArgumentParser(
+        prog="python -m smola_demo",
+        description="Ask a vision-language model with low-rank experts; see their routing; take them out.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    sub = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, help: str, example: str) -> argparse.ArgumentParser:
+        made = sub.add_parser(
+            name,
+            help=help,
+            description=help,
+            epilog=f"example:\n  python -m smola_demo {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        made.add_argument("--json", action="store_true", help="print exactly one JSON object on stdout")
+        made.set_defaults(run=getattr(commands, name))
+        return made
+
+    command("info", "say what is here: backbones, experts, tasks, device, versions", "info --json")
+    ask = command(
+        "ask", "answer one question about one image", 'ask photo.jpg --task vqa --question "What is it?"'
+    )
+    _question(ask)
+    _model(ask)
+    ask.add_argument(
+        "--ablate", default="", metavar="SPEC", help='experts to take out, e.g. "visual:3@8-15/mlp;text:*"'
+    )
+    ask.add_argument(
+        "--routing", action="store_true", help="also report mean weights, contributions and entropy"
+    )
+    ask.add_argument("--trace", type=Path, metavar="FILE.npz", help="write the whole routing trace")
+    sweep = command(
+        "sweep", "take each expert out, one at a time", "sweep photo.jpg --task caption --by expert"
+    )
+    _question(sweep)
+    _model(sweep)
+    sweep.add_argument(
+        "--by", choices=("expert", "layer", "projection"), default="expert", help="default: expert"
+    )
+    sweep.add_argument(
+        "--expert", metavar="GROUP:N", help=f"the expert to look into; groups are {', '.join(GROUPS)}"
+    )
+    evaluate = command(
+        "evaluate", "judge answers on suites of rows", "evaluate --suite suites/shapes.jsonl --limit 50"
+    )
+    evaluate.add_argument(
+        "--suite", action="append", required=True, metavar="ROWS.jsonl", help="may be given several times"
+    )
+    _model(evaluate)
+    evaluate.add_argument("--ablate", default="", metavar="SPEC", help="experts to take out in every answer")
+    evaluate.add_argument(
+        "--limit", type=_positive, metavar="N", help="that many rows of each suite, drawn at random"
+    )
+    evaluate.add_argument("--out", type=Path, metavar="DIR", help="write metrics.json there")
+    train = command("train", "align a connector or train experts", "train configs/experts-cpu.json --resume")
+    train.add_argument("config", type=Path, metavar="CONFIG.json")
+    train.add_argument("--resume", action="store_true", help="go on from the last saved state of this run")
+    train.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a value, e.g. steps=2000 or smola.rank=2",
+    )
+    bench = command(
+        "bench", "time experts against the bare backbone, in interleaved pairs", "bench --what overhead"
+    )
+    bench.add_argument("--what", choices=("overhead", "sweep", "load", "all"), default="overhead")
+    bench.add_argument("--rounds", type=_positive, default=7, metavar="N", help="pairs per ratio (default 7)")
+    _model(bench)
+    command("fetch", "bring the embedded model's weights into the cache and verify them", "fetch")
+    data = command("data", "write suites of drawn rows for evaluate", "data suites --n 100")
+    data.add_argument("folder", type=Path, metavar="FOLDER")
+    data.add_argument("--n", type=_positive, default=200, metavar="N", help="rows per suite (default 200)")
+    data.add_argument(
+        "--hold-out",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="ROWS.jsonl",
+        help="development tenth of files",
+    )
+    return parser
+
+
+def _question(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("image", type=Path, metavar="IMAGE")
+    parser.add_argument("--task", required=True, metavar="TASK", help="see: python -m smola_demo info")
+    parser.add_argument("--question", metavar="Q", help="where the task takes one")
+    parser.add_argument(
+        "--max-new-tokens", type=_positive, metavar="N", help="longest answer (default: the task's)"
+    )
+
+
+def _model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--backbone", default="embedded", metavar="ID", help="default: embedded")
+    parser.add_argument(
+        "--experts", default="", metavar="NAME|PATH|none", help="default: the ones made for the backbone"
+    )
+    parser.add_argument("--precision", choices=("auto", *PRECISIONS), default="auto", help="default: auto")
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
+    return value
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    options = build_parser().parse_args(arguments)
+    try:
+        result: dict[str, Any] = options.run(options)
+    except (ValueError, OSError) as error:  # every error of ours is a ValueError with one sentence
+        print(f"smola_demo: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("smola_demo: stopped", file=sys.stderr)
+        return 1
+    if options.json:
+        print(json.dumps(result, ensure_ascii=False))
+    else:
+        print(commands.as_text(options.command, result))
+    return 0
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    sys.exit(main())

@@ -1,0 +1,285 @@
+"""What each command does: options in, one JSON-able object out. Weights load only where needed."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from smola_demo import __version__
+from smola_demo.config import ConfigError, TrainConfig
+from smola_demo.results import Answer, Progress, Request, Sweep
+from smola_demo.tasks import TASKS
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from smola_demo.engine import Engine
+    from smola_demo.trace import RoutingTrace
+
+LIBRARIES = ("torch", "transformers", "bitsandbytes", "accelerate", "gradio", "plotly")
+
+
+def info(options: argparse.Namespace) -> dict[str, Any]:
+    """Backbones, checkpoints, tasks, device and versions; loads no weights."""
+    import torch
+
+    from smola_demo.adapter import read_config
+    from smola_demo.backbone import cache_path
+    from smola_demo.experts import CHECKPOINTS, checkpoint_names
+
+    checkpoints = []
+    for name in checkpoint_names():
+        config, facts = read_config(CHECKPOINTS / name)
+        keys = ("base_model_name_or_path", "revision", "steps", "precision")
+        checkpoints.append({"name": name, **config.to_dict(), **{key: facts.get(key) for key in keys}})
+    return {
+        "version": __version__,
+        "backbones": [{"id": "embedded", "cache": str(cache_path())}],
+        "checkpoints": checkpoints,
+        "tasks": [{"name": t.name, "description": t.description, "metric": t.metric} for t in TASKS.values()],
+        "device": "cuda" if torch.cuda.is_available() else "cpu",
+        "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},
+    }
+
+
+def ask(options: argparse.Namespace) -> dict[str, Any]:
+    """One answer."""
+    request = _request(options)
+    capture = bool(options.routing or options.trace)
+    engine = _engine(options)
+    answer = [item for item in engine.answer(request, capture=capture) if isinstance(item, Answer)][-1]
+    result = _answer(answer)
+    if options.trace:
+        if answer.trace is None:
+            raise ConfigError("there is no routing to write: no experts are loaded")
+        answer.trace.save(options.trace)
+        result["trace"] = str(options.trace)
+    if options.routing:
+        result["routing"] = _routing(answer.trace) if answer.trace is not None else {}
+    return result
+
+
+def sweep(options: argparse.Namespace) -> dict[str, Any]:
+    """Leave-one-out effects."""
+    request = _request(options)
+    engine = _engine(options)
+    with tqdm(desc="sweep", unit="expert", file=sys.stderr) as bar:
+        *_, result = _watched(engine.sweep(request, options.by, options.expert), bar)
+    return {
+        "baseline": {**_answer(result.baseline), "logprob": result.baseline.logprob},
+        "experts": [asdict(effect) for effect in result.effects],
+        "seconds": result.seconds,
+    }
+
+
+def evaluate(options: argparse.Namespace) -> dict[str, Any]:
+    """Metrics of suites."""
+    from smola_demo.evaluate import evaluate as judge
+    from smola_demo.evaluate import read_suites, write_metrics
+
+    rows = read_suites(options.suite, options.limit)
+    engine = _engine(options)
+    with tqdm(total=len(rows), desc="evaluate", unit="row", file=sys.stderr) as bar:
+        result = judge(engine, rows, options.ablate, bar.update)
+    loaded = engine.info()
+    facts = {
+        "suites": [str(path) for path in options.suite],
+        "backbone": loaded.backbone,
+        "experts": loaded.experts,
+        "precision": loaded.precision,
+        "compute": loaded.compute,
+        "device": loaded.device,
+        "ablation": options.ablate,
+    }
+    if options.out:
+        write_metrics(result, options.out, facts)
+    return facts | result
+
+
+def train(options: argparse.Namespace) -> dict[str, Any]:
+    """Train as the config file says, with overrides."""
+    try:
+        values = json.loads(options.config.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ConfigError(f"{options.config} is not valid JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{options.config} must hold one JSON object, not {type(values).__name__}")
+    for override in options.set:
+        _override(values, override)
+    config = TrainConfig.from_dict(values)
+    from smola_demo.train import train as run
+
+    result = run(config, options.resume)
+    return {
+        "checkpoint": result.checkpoint,
+        "steps": result.steps,
+        "seconds": result.seconds,
+        "samples_per_s": result.samples / result.seconds,
+        "final_loss": result.final_loss,
+        "eval": {"dev_loss": result.dev_loss},
+    }
+
+
+def bench(options: argparse.Namespace) -> dict[str, Any]:
+    """Ratios from interleaved pairs, all in one process."""
+    from smola_demo import bench as timing
+
+    parts = {
+        "overhead": lambda: timing.overhead(_engine(options), options.rounds),
+        "sweep": lambda: timing.sweep(_engine(options), options.rounds),
+        "load": lambda: timing.load(lambda: _engine(options), options.rounds),
+    }
+    chosen = parts if options.what == "all" else [options.what]
+    results = [parts[name]() for name in chosen]
+    return {
+        key: {k: v for result in results for k, v in result[key].items()} for key in ("ratios", "seconds")
+    }
+
+
+def fetch(options: argparse.Namespace) -> dict[str, Any]:
+    """Bring and verify the embedded weights."""
+    from smola_demo.backbone import fetch as bring
+
+    report = bring()
+    return {**report, "path": str(report["path"])}
+
+
+def data(options: argparse.Namespace) -> dict[str, Any]:
+    """Write suites for evaluate."""
+    from smola_demo.data import GENERATORS
+    from smola_demo.data.devset import held_out_suite, make_suite
+
+    files = []
+    for path in options.hold_out:
+        name = path.resolve().parent.name if path.stem == "data" else path.stem
+        files.append(held_out_suite(path, options.folder / f"{name}.jsonl", options.n))
+    if not options.hold_out:
+        with tqdm(total=options.n * len(GENERATORS), unit="row", desc="drawing", file=sys.stderr) as bar:
+            files += make_suite(options.folder, n=options.n, progress=bar.update)
+    return {"suites": [str(path) for path in files]}
+
+
+def as_text(command: str, result: dict[str, Any]) -> str:
+    """A short reading of a result for people; --json gives all of it."""
+    if command == "ask":
+        timing = result["timing"]
+        where = f"{result['compute']} on {result['device']}, experts {result['experts']}"
+        note = (
+            f", {result['ablation']['modules_touched']} modules ablated" if result["ablation"]["spec"] else ""
+        )
+        speed = f"first token {timing['prefill_s']:.2f} s, {timing['tokens_per_s']:.1f} tokens/s"
+        return f"{result['answer']}\n  [{where}{note}; {speed}]"
+    if command == "sweep":
+        rows = sorted(result["experts"], key=lambda effect: effect["delta_logprob"])
+        lines = [
+            f"  {e['group']}:{e['expert']} {e['where']:<16} {e['delta_logprob']:+8.3f} nats"
+            f"  weight {e['weight']:.3f}  contribution {e['contribution']:.3f}"
+            f"{'  → ' + e['answer'] if e['answer_changed'] else ''}"
+            for e in rows
+        ]
+        return "\n".join([result["baseline"]["answer"], *lines, f"  [{result['seconds']:.1f} s]"])
+    if command == "evaluate":
+        lines = [
+            f"{task:<10} {t['metric']:<18} {t['value']:.3f}"
+            f"  [{t['ci95'][0]:.3f}, {t['ci95'][1]:.3f}]  n={t['n']}"
+            for task, t in result["tasks"].items()
+        ]
+        return "\n".join(
+            [*lines, f"mean {result['mean']:.3f}, {len(result['failed'])} failed, {result['seconds']:.0f} s"]
+        )
+    return json.dumps(result, indent=2, ensure_ascii=False)
+
+
+def _watched(items: Iterator[Progress | Sweep], bar: tqdm[Any]) -> Iterator[Sweep]:
+    """Show progress on the bar and let the result through."""
+    for item in items:
+        if isinstance(item, Progress):
+            bar.total = item.total
+            bar.update(item.done - bar.n)
+        else:
+            yield item
+
+
+def _engine(options: argparse.Namespace) -> Engine:
+    from smola_demo.engine import Engine
+
+    return Engine.load(options.backbone, options.experts, options.precision)
+
+
+def _request(options: argparse.Namespace) -> Request:
+    from smola_demo.data.images import open_image
+
+    ablation = getattr(options, "ablate", "")
+    return Request(
+        open_image(options.image), options.task, options.question, ablation, options.max_new_tokens
+    )
+
+
+def _answer(answer: Answer) -> dict[str, Any]:
+    return {
+        "answer": answer.text,
+        "task": answer.task,
+        "question": answer.question,
+        "tokens": [{"text": token.text, "logprob": token.logprob} for token in answer.tokens],
+        "logprob": answer.logprob,
+        "stopped": answer.stopped,
+        "backbone": answer.backbone,
+        "experts": answer.experts,
+        "precision": answer.precision,
+        "compute": answer.compute,
+        "device": answer.device,
+        "ablation": {"spec": answer.ablation, "modules_touched": answer.modules_touched},
+        "timing": asdict(answer.timing),
+        "memory_mb": answer.memory_mb,
+    }
+
+
+def _routing(trace: RoutingTrace) -> dict[str, Any]:
+    """Per phase and group: mean weight and share of the residual per expert, and the entropy (nats)."""
+    import math
+
+    from smola_demo.trace import ANSWER, PROMPT
+
+    phases: dict[str, Any] = {}
+    for name, phase in (("prompt", PROMPT), ("answer", ANSWER)):
+        part = trace.select(trace.phase == phase)
+        weight, share, entropy = (
+            part.mean(part.weight).mean(1),
+            part.mean(part.share()).mean(1),
+            part.entropy().mean(1),
+        )
+        served = part.serves().any(axis=1)
+        phases[name] = {
+            group: {
+                "mean_weight": weight[g].tolist(),
+                "contribution": share[g].tolist(),
+                "entropy": float(entropy[g]),
+                "uniform_entropy": math.log(weight.shape[-1]),
+            }
+            for g, group in enumerate(trace.groups)
+            if bool(served[g].any())
+        }
+    return phases
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    """Put "key=value" into a config object; the value is JSON, or plain text; dots go into nested objects."""
+    key, mark, text = override.partition("=")
+    if not mark:
+        raise ConfigError(f"--set takes key=value, not '{override}'")
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        value = text
+    *parents, leaf = key.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"--set {key}: '{parent}' is not an object")
+    values[leaf] = value

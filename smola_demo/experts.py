@@ -1,0 +1,67 @@
+"""Trained experts on disk: which ones come with the project, and whether they fit a backbone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from smola_demo import adapter as adapters
+
+if TYPE_CHECKING:
+    from smola_demo.adapter import Adapter
+    from smola_demo.backbone.base import Backbone
+
+CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
+DEFAULT_EXPERTS = {"embedded": "embedded-omni"}
+
+
+class ExpertsError(ValueError):
+    """Experts that do not exist or do not fit; one sentence says which would."""
+
+
+def attach_experts(backbone: Backbone, folder: Path) -> tuple[Adapter, dict[str, Any]]:
+    """Put the experts of a folder on a backbone; returns them and their facts.
+
+    Raises AdapterError for damaged files and ExpertsError for experts of another backbone or revision.
+    """
+    config, facts = adapters.read_config(folder)
+    _check_base(facts, backbone, folder)
+    targets = backbone.target_linears(config.target_modules)
+    adapter = adapters.attach(backbone.model, config, targets, backbone.decoder, backbone.modality_of)
+    adapters.load_weights(adapter, folder)
+    return adapter, facts
+
+
+def find_experts(experts: str) -> Path | None:
+    """Folder of experts by name or path; None for "none". Raises ExpertsError naming what there is."""
+    if experts == "none":
+        return None
+    named = CHECKPOINTS / experts
+    if experts in checkpoint_names():
+        return named
+    folder = Path(experts)
+    if (folder / adapters.CONFIG_NAME).is_file():
+        return folder
+    known = ", ".join([*checkpoint_names(), "none"])
+    raise ExpertsError(
+        f"no experts '{experts}': there are {known}, or give the path of a folder with {adapters.CONFIG_NAME}"
+    )
+
+
+def checkpoint_names() -> list[str]:
+    """Names of the experts that come with the project."""
+    return sorted(path.parent.name for path in CHECKPOINTS.glob(f"*/{adapters.CONFIG_NAME}"))
+
+
+def _check_base(facts: dict[str, Any], backbone: Backbone, folder: Path) -> None:
+    """Experts are only good on the weights they were trained on."""
+    base, revision = facts.get("base_model_name_or_path"), facts.get("revision")
+    if base != backbone.id:
+        raise ExpertsError(
+            f"the experts in {folder} were made for the backbone '{base}', not for '{backbone.id}'"
+        )
+    if revision != backbone.revision:
+        raise ExpertsError(
+            f"the experts in {folder} were made for revision {revision} of '{base}', "
+            f"this is {backbone.revision}: train them again"
+        )

@@ -1,0 +1,87 @@
+"""A packed sequence gives every row the loss it has alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from tiny import tiny_backbone
+from tiny_experts import with_experts
+
+from smola_demo.config import TrainConfig
+from smola_demo.packing import IGNORED, loader, pack
+from smola_demo.smola import PAD, TokenContext
+from smola_demo.train import AnswerLoss
+
+QUESTIONS = (("What is it?", "a dog"), ("How many are there in all?", "3"), ("Where?", "on the left"))
+
+
+def picture(shade: int) -> Image.Image:
+    return Image.new("RGB", (64, 48), (shade, 90, 255 - shade))
+
+
+def test_packed_loss_is_the_rows_own_loss():
+    """Hidden by its neighbours or not, a row's answer tokens get the same log-probs (unequal lengths, two pictures)."""
+    backbone, adapter = with_experts()
+    groups = [
+        [backbone.encode(picture(10), q, a) for q, a in QUESTIONS],
+        [backbone.encode(picture(200), "Say it.", "no")],
+    ]
+    batch = pack(groups, backbone.tokenizer.pad_token_id)
+    packed = AnswerLoss(backbone, adapter)(batch)
+    total, count = torch.zeros(()), 0
+    for row in (row for group in groups for row in group):
+        single = backbone.collate([row])
+        with adapter.context(TokenContext(single.modality, single.is_answer)):
+            logits = backbone.model(**single.inputs).logits[0]
+        answer = row.input_ids[row.answer_start :]
+        total = total + F.cross_entropy(logits[row.answer_start - 1 : -1], answer, reduction="sum")
+        count += len(answer)
+    torch.testing.assert_close(packed, total / count, atol=1e-5, rtol=1e-5)
+
+
+def test_only_answers_are_labelled_and_padding_is_marked():
+    backbone = tiny_backbone()
+    long, short = (backbone.encode(picture(1), q, a) for q, a in QUESTIONS[1:])
+    batch = pack([[long, short], [short]], backbone.tokenizer.pad_token_id)
+    said = backbone.tokenizer.decode(batch.labels[0][batch.labels[0] != IGNORED])
+    assert said == "3<|im_end|>on the left<|im_end|>"
+    assert (batch.modality[1] == PAD).sum() == batch.input_ids.shape[1] - len(short.input_ids)
+    assert torch.equal(batch.is_answer, batch.labels != IGNORED)
+    assert batch.attention_mask.any(-1).all(), "every token must see something, or softmax gives NaN"
+
+
+def test_rows_of_different_prompts_are_refused():
+    backbone = tiny_backbone()
+    row = backbone.encode(picture(1), "Say it.", "no")
+    other = backbone.encode(
+        None, "Say it, and say it in many more words than there are visual tokens in all.", "no"
+    )
+    with pytest.raises(ValueError, match="share"):
+        pack([[row, other]], backbone.tokenizer.pad_token_id)
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_processes_share_one_stream(world):
+    """Two processes together read what one alone reads, micro-batch by micro-batch; a resumed one starts where it stopped."""
+    backbone = tiny_backbone()
+    config = TrainConfig.from_dict(
+        {
+            "stage": "align",
+            "output": "x",
+            "data": [{"name": "shapes"}],
+            "steps": 4 // world,
+            "batch_size": 2,
+            "pack": 1,
+        }
+    )
+    parts = [list(loader(config, backbone, 0, world, rank)) for rank in range(world)]
+    ids = [batch.input_ids for step in zip(*parts, strict=True) for batch in step]
+    alone = TrainConfig.from_dict(config.to_dict() | {"steps": 4})
+    expected = [batch.input_ids for batch in loader(alone, backbone, 0)]
+    assert len(ids) == len(expected) == 4
+    assert all(torch.equal(a, b) for a, b in zip(ids, expected, strict=True))
+    resumed = [batch.input_ids for batch in loader(alone, backbone, 3)]
+    assert len(resumed) == 1
+    assert torch.equal(resumed[0], expected[3])

@@ -1,0 +1,133 @@
+"""Training changes what it should, learns, resumes exactly, and writes what loads again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny import tiny_backbone
+
+from smola_demo import adapter as adapters
+from smola_demo import train as training
+from smola_demo.config import ConfigError, TrainConfig
+from smola_demo.train import train
+from smola_demo.train_state import StateError
+
+BASE = {
+    "data": [{"name": "shapes", "tasks": ["count"]}],
+    "batch_size": 2,
+    "pack": 2,
+    "smola": {"num_experts": 2, "rank": 2, "target_modules": ["q_proj", "down_proj"]},
+    "save_every": 2,
+    "log_every": 2,
+    "learning_rate": 0.02,
+}
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty working folder, and the tiny backbone wherever a run asks for one."""
+    monkeypatch.chdir(tmp_path)
+    made = []
+
+    def load(*_args, **_kwargs):
+        made.append(tiny_backbone())
+        return made[-1]
+
+    monkeypatch.setattr(training, "load_backbone", load)
+    return made
+
+
+def config(**values) -> TrainConfig:
+    return TrainConfig.from_dict(BASE | {"stage": "experts", "output": "out/experts", "steps": 4} | values)
+
+
+def weights(folder: str) -> dict[str, torch.Tensor]:
+    return load_file(Path(folder) / adapters.WEIGHTS_NAME)
+
+
+def test_experts_learn_and_the_backbone_stays(here):
+    before = tiny_backbone().model.state_dict()
+    result = train(config(steps=40, data=[{"name": "shapes", "tasks": ["count"]}]), quiet=True)
+    losses = [json.loads(line)["loss"] for line in Path("runs/experts/log.jsonl").read_text().splitlines()]
+    assert losses[-1] < 0.8 * losses[0]
+    assert result.samples == 80
+    assert result.dev_loss > 0
+    after = here[0].model.state_dict()
+    for name, value in before.items():
+        wrapped = name if name in after else ".base_layer.".join(name.rsplit(".", 1))
+        assert torch.equal(after[wrapped], value), f"{name} changed"
+
+
+def test_a_saved_checkpoint_loads_and_knows_how_it_was_made(here):
+    train(config(seed=3), quiet=True)
+    smola, facts = adapters.read_config("out/experts")
+    assert (smola.num_experts, smola.rank) == (2, 2)
+    assert (facts["base_model_name_or_path"], facts["steps"], facts["seed"]) == ("tiny", 4, 3)
+    backbone = tiny_backbone()
+    targets = backbone.target_linears(smola.target_modules)
+    adapter = adapters.attach(backbone.model, smola, targets, backbone.decoder, backbone.modality_of)
+    adapters.load_weights(adapter, "out/experts")
+    assert adapter.is_trained()
+
+
+def test_align_trains_the_connector_only(here):
+    before = {n: p.clone() for n, p in tiny_backbone().model.named_parameters()}
+    train(config(stage="align", output="out/base"), quiet=True)
+    after = dict(here[0].model.named_parameters())
+    changed = {name for name, value in before.items() if not torch.equal(after[name], value)}
+    assert changed == {name for name in before if "multi_modal_projector" in name}
+    saved = load_file("out/base/model.safetensors")
+    assert set(saved) == changed
+
+
+def test_align_with_the_tower_trains_the_tower_too(here):
+    before = {n: p.clone() for n, p in tiny_backbone().model.named_parameters()}
+    train(config(stage="align", output="out/base", tune_vision=True, steps=2), quiet=True)
+    after = dict(here[0].model.named_parameters())
+    changed = {name.split(".")[1] for name, value in before.items() if not torch.equal(after[name], value)}
+    assert changed == {"multi_modal_projector", "vision_tower"}
+
+
+@pytest.mark.parametrize("routing", ["token", "prefix"])
+def test_a_broken_run_resumes_to_the_same_end(here, monkeypatch, routing):
+    """Stopped after five of eight steps (state of step 4 on disk), resumed: weights equal the unbroken run's."""
+    smola = BASE["smola"] | {"routing": routing}
+    whole = config(output="out/whole", steps=8, smola=smola, pack=1)
+    train(whole, quiet=True)
+    calls = 0
+
+    def interrupt(*_args):
+        nonlocal calls
+        calls += 1
+        if calls == 5:
+            raise KeyboardInterrupt
+
+    broken = config(output="out/broken", steps=8, smola=smola, pack=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(training._Log, "write", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train(broken, quiet=True)
+    train(broken, resume=True, quiet=True)
+    expected, resumed = weights("out/whole"), weights("out/broken")
+    for name, value in expected.items():
+        torch.testing.assert_close(resumed[name], value, atol=1e-6, rtol=0)
+
+
+def test_resume_says_why_it_cannot(here):
+    with pytest.raises(StateError, match="nothing to resume"):
+        train(config(), resume=True, quiet=True)
+    train(config(), quiet=True)
+    with pytest.raises(StateError, match="learning_rate"):
+        train(config(learning_rate=0.5), resume=True, quiet=True)
+    Path("runs/experts/state.safetensors").write_bytes(b"half a file")
+    with pytest.raises(StateError, match="delete it"):
+        train(config(), resume=True, quiet=True)
+
+
+def test_prefix_routing_refuses_packing():
+    with pytest.raises(ConfigError, match="pack"):
+        config(smola=BASE["smola"] | {"routing": "prefix"}, pack=2)
