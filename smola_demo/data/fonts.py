@@ -95,6 +95,11 @@ def pick(rng: random.Random, split: str, mono: bool | None = None) -> str:
     return rng.choice(choices)
 
 
+def can_draw(face: str, text: str) -> bool:
+    """Whether the face has a sign for every character; Pillow's own has ASCII only."""
+    return face != BUILT_IN or text.isascii()
+
+
 @lru_cache(maxsize=512)
 def font(face: str, size: int) -> ImageFont.FreeTypeFont:
     """The face at a size in pixels. Raises KeyError for a face that is not there."""

@@ -112,10 +112,8 @@ def invent_receipt(rng: random.Random) -> ReceiptData:
         asked.append(("number", number))
     head.append(Entry(f"{case('Date')}: {date}" if rng.random() < 0.7 else date))
     cents = [rng.randint(20, 6000) for _ in range(rng.randint(1, 5))]
-    goods = [
-        Entry(case(name), f"{c / 100:.2f}")
-        for name, c in zip(rng.sample(made_up()["goods"], len(cents)), cents, strict=True)
-    ]
+    names = rng.sample(made_up()["goods"], len(cents))
+    goods = [Entry(case(name), f"{c / 100:.2f}") for name, c in zip(names, cents, strict=True)]
     total = f"{sign}{sum(cents) / 100:.2f}"
     foot = [Entry(case(rng.choice(("Total", "Total", "Total amount", "Amount due"))), total)]
     asked.append(("total", total.removeprefix("RM ").removeprefix("$")))
@@ -128,7 +126,7 @@ def invent_receipt(rng: random.Random) -> ReceiptData:
         asked += [("cash", foot[-2].right), ("change", foot[-1].right)]
     if rng.random() < 0.4:
         foot.append(Entry(case("Thank you"), head=True))
-    asked += [(f"price of {entry.left}", entry.right) for entry in rng.sample(goods, min(2, len(goods)))]
+    asked += [(f"price of {name}", entry.right) for name, entry in zip(names[:2], goods, strict=False)]
     return ReceiptData((*head, *goods, *foot), tuple(asked))
 
 
@@ -171,7 +169,7 @@ def questions(rng: random.Random, asked: tuple[tuple[str, str], ...]) -> list[QA
             question = rng.choice(_FIELD_PHRASES).format(what.removeprefix("field ").lower())
             question = question[0].upper() + question[1:]
         elif what.startswith("price of "):
-            item = what.removeprefix("price of ").title()
+            item = what.removeprefix("price of ")
             question = rng.choice((f"What is the price of {item}?", f"How much is {item}?"))
         else:
             question = rng.choice(_PHRASES[what])

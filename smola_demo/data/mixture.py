@@ -75,6 +75,8 @@ class Mixture:
     ) -> None:
         if not sources:
             raise RowError("The mixture has no source: name at least one generator or JSONL file.")
+        if split not in ("train", "dev"):
+            raise RowError(f"There is no split '{split}'; choose train or dev.")
         if pack < 1:
             raise RowError(f"pack must be at least 1, not {pack}.")
         for source in sources:
@@ -142,7 +144,9 @@ class Mixture:
             and any(self._fits(answer) for answer in row.answers)
         ]
         if not kept:
-            raise RowError(f"{source.name} has no row left: check its tasks and max_answer_chars.")
+            raise RowError(
+                f"{source.name} has no {self.split} row left: check its tasks and max_answer_chars."
+            )
         return group_by_image(kept)
 
     def _fits(self, answer: str) -> bool:

@@ -198,7 +198,7 @@ def _phrase_that_fits(
         if " " in text and (layout in ("wrapped", "sign") or len(text) > 18) and layout != "strip":
             text = _wrap(rng, text, rng.randint(2, 4))
         fitted = _fitted(rng, face, text, room)
-        if fitted is not None and len(text) <= MAX_CHARS:
+        if fitted is not None and len(text) <= MAX_CHARS and fonts.can_draw(face, text):
             return text, fitted
 
 

@@ -1,0 +1,95 @@
+"""Suites on disk: readable by `read_rows`, the same bytes each time, the development share only."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from smola_demo.data.__main__ import main
+from smola_demo.data.devset import held_out_suite, make_suite
+from smola_demo.data.row import RowError, held_out, read_rows
+
+
+def test_suites_are_readable_and_repeatable(tmp_path):
+    steps = []
+    files = make_suite(tmp_path / "a", ["shapes", "forms"], n=9, progress=steps.append)
+    assert [file.name for file in files] == ["shapes.jsonl", "forms.jsonl"]
+    assert steps == [1] * 18
+    for file in files:
+        rows = read_rows(file)
+        assert len(rows) == 9
+        assert all(row.open().mode == "RGB" for row in rows)
+        assert max(sum(other.image == row.image for other in rows) for row in rows) <= 2
+    again = make_suite(tmp_path / "b", ["shapes", "forms"], n=9)
+    for one, two in zip(files, again, strict=True):
+        assert one.read_bytes() == two.read_bytes()
+    for picture in (tmp_path / "a" / "images").iterdir():
+        assert picture.read_bytes() == (tmp_path / "b" / "images" / picture.name).read_bytes()
+        assert "-dev-" in picture.name
+
+
+def test_an_odd_number_and_wrong_ones(tmp_path):
+    (file,) = make_suite(tmp_path, ["words"], n=1, split="train")
+    assert len(read_rows(file)) == 1
+    with pytest.raises(RowError, match="at least one row, not 0"):
+        make_suite(tmp_path, ["words"], n=0)
+    with pytest.raises(ValueError, match="no generator 'songs'"):
+        make_suite(tmp_path, ["songs"], n=1)
+
+
+@pytest.fixture
+def own_rows(tmp_path):
+    rows = [
+        {"image": f"p{i}.png", "task": task, "question": "What?", "answers": ["This."], "source": "own"}
+        for i in range(200)
+        for task in ("vqa", "chart_qa_open", "count")
+    ]
+    path = tmp_path / "mine" / "data.jsonl"
+    path.parent.mkdir()
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def test_the_development_share_of_a_file(tmp_path, own_rows):
+    suite = read_rows(held_out_suite(own_rows, tmp_path / "out" / "mine.jsonl"))
+    assert {row.task for row in suite} == {"vqa", "count"}
+    assert {row.source for row in suite} == {"own"}
+    assert all(held_out(row.image_name) for row in suite)
+    expected = sum(held_out(f"p{i}.png") for i in range(200))
+    assert len(suite) == 2 * expected > 0
+    assert str(suite[0].image) == str(own_rows.parent.resolve() / suite[0].image.name)
+    few = [
+        read_rows(held_out_suite(own_rows, tmp_path / f"{i}.jsonl", limit=5, tasks=["vqa"])) for i in range(2)
+    ]
+    assert [row.image for row in few[0]] == [row.image for row in few[1]]
+    assert [row.task for row in few[0]] == ["vqa"] * 5
+    with pytest.raises(RowError, match="has no development row of caption"):
+        held_out_suite(own_rows, tmp_path / "none.jsonl", tasks=["caption"])
+
+
+def test_command_line(tmp_path, own_rows, capsys):
+    assert main([str(tmp_path / "s"), "--n", "4", "--only", "charts", "--hold-out", str(own_rows)]) == 0
+    out = capsys.readouterr().out.split()
+    assert [name.rsplit("/", 1)[1] for name in out] == ["mine.jsonl", "charts.jsonl"]
+    assert (
+        len(read_rows(tmp_path / "s" / "charts.jsonl")) == len(read_rows(tmp_path / "s" / "mine.jsonl")) == 4
+    )
+
+
+def test_command_line_faults(tmp_path, capsys):
+    assert main([str(tmp_path), "--hold-out", str(tmp_path / "gone.jsonl")]) == 1
+    assert capsys.readouterr().err.startswith("There is no data file")
+    assert main([str(tmp_path), "--n", "0"]) == 1
+    with pytest.raises(SystemExit) as caught:
+        main([str(tmp_path), "--only", "songs"])
+    assert caught.value.code == 2
+
+
+def test_help_shows_examples():
+    command = [sys.executable, "-m", "smola_demo.data", "--help"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "examples:" in shown
+    assert "--hold-out" in shown

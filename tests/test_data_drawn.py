@@ -1,0 +1,310 @@
+"""Drawn scenes: always the same, right answers, nothing of the dev split in training."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import random
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from skimage.measure import label
+
+from smola_demo.data import (
+    GENERATORS,
+    chart_questions,
+    charts,
+    fonts,
+    form_content,
+    forms,
+    scenes,
+    shapes,
+    words,
+)
+from smola_demo.data.ground import COLORS, distance
+from smola_demo.data.row import split_by_image
+from smola_demo.tasks import TASKS, check_question
+
+MODULES = {"shapes": shapes, "words": words, "charts": charts, "forms": forms}
+ALLOWED = {
+    "shapes": {"caption", "count", "vqa"},
+    "words": {"read", "vqa", "count"},
+    "charts": {"chart"},
+    "forms": {"document", "read"},
+}
+
+
+def trait(scene, kind):
+    return [text.split(":", 1)[1] for text in scene.traits if text.startswith(kind + ":")]
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+@pytest.mark.parametrize("split", ["train", "dev"])
+def test_scenes_are_well_formed(name, split):
+    for seed in range(60):
+        scene = GENERATORS[name](seed, split)
+        assert scene.image.mode == "RGB"
+        assert 30 <= min(scene.image.size) <= max(scene.image.size) <= 360
+        assert scene.qa
+        assert len({(qa.task, qa.question) for qa in scene.qa}) == len(scene.qa)
+        assert max(high - low for low, high in scene.image.getextrema()) > 60  # something stands out
+        for qa in scene.qa:
+            assert qa.task in ALLOWED[name]
+            assert TASKS[qa.task].needs_question == bool(qa.question)
+            if qa.question:
+                assert check_question(qa.task, qa.question) == qa.question
+            assert qa.answers
+            assert all(answer == answer.strip() != "" for answer in qa.answers)
+            assert len(qa.answers[0]) <= (130 if qa.task == "caption" else 100)
+
+
+def test_the_same_bytes_in_every_process():
+    """Hash seeds differ between processes; nothing drawn may depend on the order of a set."""
+    code = (
+        "import hashlib; from smola_demo.data import GENERATORS\n"
+        "for name, draw in GENERATORS.items():\n"
+        "    for seed in range(12):\n"
+        "        s = draw(seed, 'dev')\n"
+        "        print(name, hashlib.sha256(s.image.tobytes()).hexdigest(), s.qa, s.traits)"
+    )
+    outputs = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            check=True,
+            env=os.environ | {"PYTHONHASHSEED": seed},
+        ).stdout
+        for seed in ("1", "2")
+    ]
+    assert outputs[0] == outputs[1]
+    assert len(outputs[0].splitlines()) == 48
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_seeds_and_splits_differ(name):
+    draw = GENERATORS[name]
+    pictures = {draw(seed, split).image.tobytes() for seed in range(10) for split in ("train", "dev")}
+    assert len(pictures) == 20
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_training_never_sees_what_dev_keeps(name):
+    kept = set(MODULES[name].HELD_OUT_LAYOUTS)
+    assert kept
+    assert not kept & set(MODULES[name].LAYOUTS)
+    train = [GENERATORS[name](seed, "train") for seed in range(150)]
+    dev = [GENERATORS[name](seed, "dev") for seed in range(150)]
+    assert not kept & {layout for scene in train for layout in trait(scene, "layout")}
+    assert kept & {layout for scene in dev for layout in trait(scene, "layout")}
+    if name != "shapes":
+        assert not any(fonts.held_out(face) for scene in train for face in trait(scene, "font"))
+        assert any(fonts.held_out(face) for scene in dev for face in trait(scene, "font"))
+
+
+def test_without_any_font_file(monkeypatch):
+    """A bare machine: no matplotlib, no system fonts; Pillow's own face draws everything."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(fonts, "FOLDERS", ())
+    for cached in (fonts._files, fonts.faces):
+        cached.cache_clear()
+    try:
+        for split in ("train", "dev"):
+            assert set(fonts.faces(split)) == {fonts.BUILT_IN}
+            for draw in GENERATORS.values():
+                assert draw(0, split).qa
+    finally:
+        for cached in (fonts._files, fonts.faces):
+            cached.cache_clear()
+
+
+def test_every_face_draws_all_of_ascii():
+    """A sign that a face lacks is drawn as the same box as any other sign that it lacks."""
+    for face in sorted({*fonts.faces("train"), *fonts.faces("dev")}):
+        signs = [chr(code) for code in range(33, 127)] + [sign for sign in "£€" if fonts.can_draw(face, sign)]
+        box = bytes(fonts.font(face, 32).getmask("\uffff"))
+        assert not [sign for sign in signs if bytes(fonts.font(face, 32).getmask(sign)) == box], face
+    assert not fonts.can_draw(fonts.BUILT_IN, "£5")
+
+
+def test_counts_of_shapes_against_the_pixels():
+    """Connected components in the picture, an independent count of the objects."""
+    counted = 0
+    for seed in range(400):
+        scene = shapes.generate(seed)
+        plain = next(qa for qa in scene.qa if qa.task == "caption").answers[0].endswith("background.")
+        asked = [
+            qa for qa in scene.qa if re.search(r"(?<!different )(shapes|objects)( |\.|$)", qa.question or "")
+        ]
+        asked = [
+            qa for qa in asked if qa.task == "count" and not re.search("|".join(COLORS), qa.question or "")
+        ]
+        if not plain or not asked or trait(scene, "layout")[0] not in ("row", "column", "grid"):
+            continue
+        pixels = np.asarray(scene.image, dtype=int)
+        objects = np.abs(pixels - np.median(pixels.reshape(-1, 3), axis=0)).sum(axis=2) > 120
+        regions = label(objects)
+        sizes = np.bincount(regions.ravel())[1:]
+        assert str((sizes > 30).sum()) == asked[0].answers[0], (seed, asked[0])
+        counted += 1
+    assert counted > 20
+
+
+def test_the_color_of_a_lone_shape_against_the_pixels():
+    checked = 0
+    for seed in range(200):
+        scene = shapes.generate(seed)
+        caption = next(qa for qa in scene.qa if qa.task == "caption").answers[-1]
+        match = re.fullmatch(r"An? (\w+) (circle|square|hexagon|pentagon|diamond)\.", caption)
+        if not match or trait(scene, "layout") != ["single"]:
+            continue
+        named = COLORS[match[1]]
+        colors = scene.image.getcolors(256 * 256) or []
+        nearest = sum(count for count, color in colors if distance(color, named) < 90)
+        assert nearest > 1000, (seed, caption)
+        checked += 1
+    assert checked > 10
+
+
+def test_yes_is_as_common_as_no():
+    answers = [
+        qa.answers[0]
+        for seed in range(400)
+        for qa in shapes.generate(seed).qa
+        if qa.answers[0] in ("yes", "no")
+    ]
+    assert 0.45 < answers.count("yes") / len(answers) < 0.55
+
+
+def test_british_and_american_spelling_and_typing():
+    questions = [qa.question for seed in range(200) for qa in shapes.generate(seed).qa if qa.question]
+    share = {
+        word: sum(word in text.lower() for text in questions) / len(questions) for word in ("color", "colour")
+    }
+    assert share["color"] > share["colour"] > 0.02
+    assert 0.05 < sum(text[0].islower() for text in questions) / len(questions) < 0.25
+
+
+def chart_answer(question: str, named: dict[str, float]) -> str | None:
+    """The answer worked out from the question's text and the figures alone."""
+    show = lambda value: f"{value:g}"  # noqa: E731
+    if match := re.fullmatch(r"(?:What is the value (?:for|of)|How much is) (.+)\?", question):
+        return show(named[match[1]])
+    if match := re.fullmatch(
+        r"(?:Which \w+|What) has the (highest|largest|lowest|smallest) value\?", question
+    ):
+        return (max if match[1] in ("highest", "largest") else min)(named, key=named.__getitem__)
+    if match := re.fullmatch(r"What is the (highest|largest|lowest|smallest) value\?", question):
+        return show((max if match[1] in ("highest", "largest") else min)(named.values()))
+    if match := re.fullmatch(r"Is the value for (.+) (higher|lower) than for (.+)\?", question):
+        return "yes" if (named[match[1]] > named[match[3]]) == (match[2] == "higher") else "no"
+    if match := re.fullmatch(r"Which is (higher|lower), (.+) or (.+)\?", question):
+        return (max if match[1] == "higher" else min)(match[2], match[3], key=named.__getitem__)
+    if match := re.fullmatch(r"What is the (difference between|sum of) (.+) and (.+)\?", question):
+        a, b = named[match[2]], named[match[3]]
+        return show(abs(a - b) if match[1].startswith("diff") else a + b)
+    if re.match(r"How many ", question):
+        return str(len(named))
+    return None
+
+
+@pytest.mark.parametrize("kind", ["bar", "hbar", "pie", "line", "dots"])
+def test_chart_answers_against_the_figures(kind):
+    checked = 0
+    for seed in range(80):
+        rng = random.Random(seed)
+        data = chart_questions.invent(rng, kind, printed=seed % 2 == 0)
+        assert len(set(data.labels)) == len(data.labels)
+        assert all(len(set(values)) == len(values) == len(data.labels) for values in data.values)
+        assert kind != "pie" or sum(data.values[0]) == 100
+        if len(data.series) > 1:
+            continue
+        for qa in chart_questions.ask(rng, data, printed=True):
+            expected = chart_answer(qa.question, dict(zip(data.labels, data.values[0], strict=True)))
+            if expected is not None:
+                assert qa.answers[0] == expected, (seed, qa)
+                checked += 1
+    assert checked > 150
+
+
+def test_values_that_are_not_printed_can_be_read_off_the_axis():
+    for seed in range(100):
+        values = chart_questions.invent(random.Random(seed), "bar", printed=False).values[0]
+        assert all(value % 2 == 0 or value % 5 == 0 for value in values)
+
+
+def test_bars_are_as_long_as_their_values():
+    """Two bars of the same colour: the ratio of their painted pixels is the ratio of their values."""
+    data = chart_questions.ChartData("hbar", "", ("A", "B"), ("",), ((60.0, 20.0),))
+    style = charts.Style(
+        fonts.BUILT_IN, 12, (255, 255, 255), (0, 0, 0), (200, 200, 200), ((0, 0, 255),), False, False
+    )
+    image = charts.Image.new("RGB", (256, 256), style.paper)
+    rng = random.Random(0)
+    rng.random = lambda: 0.0  # one colour for all bars
+    charts._sideways(rng, charts.ImageDraw.Draw(image), data, style, (4, 10, 250, 250))
+    blue = (np.asarray(image) == (0, 0, 255)).all(axis=2).sum(axis=1)
+    assert blue[:125].max() / blue[135:].max() == pytest.approx(3.0, rel=0.05)
+
+
+def test_receipts_add_up():
+    for seed in range(100):
+        data = form_content.invent_receipt(random.Random(seed))
+        amounts = [
+            (entry.left.lower(), float(entry.right.split()[-1].strip("$")))
+            for entry in data.lines
+            if entry.right
+        ]
+        totals = [value for name, value in amounts if name.startswith(("total", "amount"))]
+        others = [
+            value for name, value in amounts if not name.startswith(("total", "amount", "cash", "change"))
+        ]
+        asked = dict(data.asked)
+        assert totals == [pytest.approx(sum(others))]
+        assert float(asked["total"]) == totals[0]
+        assert "cash" not in asked or float(asked["cash"]) - float(asked["change"]) == pytest.approx(
+            totals[0]
+        )
+
+
+def test_document_answers_stand_on_the_page():
+    for seed in range(100):
+        receipt = form_content.invent_receipt(random.Random(seed))
+        page = "\n".join(entry.text for entry in receipt.lines)
+        for what, answer in receipt.asked:
+            assert answer in page or (what == "address" and all(part in page for part in answer.split(", ")))
+        form = form_content.invent_form(random.Random(seed))
+        shown = {form.title, *(value for _, value in form.fields)}
+        assert all(answer in shown for _, answer in form.asked)
+
+
+def test_text_keeps_off_the_edge():
+    """Ink is at least 100 grey levels from its paper; the outermost pixels of smooth paper all are paper."""
+    smooth = 0
+    for seed in range(200):
+        scene = words.generate(seed)
+        text = next(qa for qa in scene.qa if qa.task == "read").answers[0]
+        assert 1 <= len(text) <= words.MAX_CHARS
+        pixels = np.asarray(scene.image.convert("L"), dtype=int)
+        if np.ptp(pixels[:3, :3]) == 0:
+            edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+            assert np.abs(edge - pixels[0, 0]).max() < 80, seed
+            smooth += 1
+    assert smooth > 60
+
+
+def test_streams_of_scenes():
+    stream = scenes("words", "dev", start=7)
+    assert [next(stream).id for _ in range(2)] == ["words/dev/7", "words/dev/8"]
+    with pytest.raises(ValueError, match="no generator 'songs'; choose one of shapes, words"):
+        next(scenes("songs"))
+    with pytest.raises(ValueError, match="no split 'test'"):
+        next(scenes("words", "test"))
+
+
+def test_scene_rows_survive_a_split():
+    rows = [row for seed in range(40) for row in shapes.generate(seed).rows()]
+    train, dev = split_by_image(rows)
+    assert not {row.image_name for row in train} & {row.image_name for row in dev}

@@ -1,0 +1,106 @@
+"""Rows: reading files, faults named by line, the split by picture."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from PIL import Image
+
+from smola_demo.data.row import QA, Row, RowError, Scene, group_by_image, held_out, read_rows, split_by_image
+
+GOOD = {"image": "a.png", "task": "doc_qa", "question": "Total?", "answers": ["9.90"], "source": "here"}
+
+
+def write(path, *rows):
+    path.write_text(
+        "\n".join(row if isinstance(row, str) else json.dumps(row) for row in rows), encoding="utf-8"
+    )
+    return path
+
+
+def test_rows_are_read_and_pictures_found_beside_the_file(tmp_path):
+    Image.new("RGB", (3, 2), "red").save(tmp_path / "a.png")
+    caption = {"image": "a.png", "task": "caption", "question": None, "answers": ["Red.", "A red box."]}
+    rows = read_rows(write(tmp_path / "mine.jsonl", GOOD, "", caption))
+    assert [row.task for row in rows] == ["document", "caption"]
+    assert [row.kind for row in rows] == ["doc_qa", "caption"]
+    assert rows[0].source == "here"
+    assert rows[1].source == "mine"
+    assert rows[1].answers == ("Red.", "A red box.")
+    assert rows[0].id != rows[1].id
+    assert rows[0].open().getpixel((0, 0)) == (255, 0, 0)
+    assert len(group_by_image(rows)) == 1
+
+
+@pytest.mark.parametrize(("change", "fault"), [
+    ('{"image": ', "is not valid JSON"),
+    ("[1, 2]", "must be a JSON object, not list"),
+    ({"image": None}, 'needs "image"'),
+    ({"task": "sing"}, "has the task 'sing'"),
+    ({"task": None}, "has the task None"),
+    ({"task": ["ocr"]}, "has the task"),
+    ({"question": 5}, "neither text nor null"),
+    ({"question": " "}, "has no \"question\", and the task 'doc_qa' needs one"),
+    ({"answers": "9.90"}, 'needs "answers"'),
+    ({"answers": []}, 'needs "answers"'),
+    ({"answers": ["ok", " "]}, 'needs "answers"'),
+])  # fmt: skip
+def test_faults_name_file_line_and_what_is_wrong(tmp_path, change, fault):
+    path = write(tmp_path / "rows.jsonl", GOOD, change if isinstance(change, str) else GOOD | change)
+    with pytest.raises(RowError) as caught:
+        read_rows(path)
+    assert str(caught.value).startswith(f"{path}:2 ")
+    assert fault in str(caught.value)
+    assert str(caught.value).endswith(".")
+
+
+def test_files_that_are_not_there_or_hold_nothing(tmp_path):
+    with pytest.raises(RowError, match=r"There is no data file .*gone\.jsonl"):
+        read_rows(tmp_path / "gone.jsonl")
+    with pytest.raises(RowError, match="holds no rows"):
+        read_rows(write(tmp_path / "empty.jsonl", "\n"))
+    (tmp_path / "binary.jsonl").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(RowError, match="not UTF-8"):
+        read_rows(tmp_path / "binary.jsonl")
+
+
+def rows_on(names):
+    return [Row(f"x/{name}", "ask", "?", ("!",), "test", name) for name in names]
+
+
+def test_the_split_keeps_pictures_together_and_takes_a_tenth():
+    rows = rows_on(f"photo{i}.jpg" for i in range(2000) for _ in range(2))
+    train, dev = split_by_image(rows)
+    assert len(train) + len(dev) == len(rows)
+    assert 0.08 < len(dev) / len(rows) < 0.12
+    assert not {row.image for row in train} & {row.image for row in dev}
+    assert split_by_image(rows[::-1])[1] == dev[::-1]  # no matter the order
+    assert split_by_image(rows, salt="other")[1] != dev
+    assert split_by_image(rows, dev_share=0.0) == (rows, [])
+
+
+def test_the_split_ignores_the_folder_and_keeps_crops_of_a_document_together():
+    for i in range(300):
+        assert held_out(f"a/{i:03d}.png") == held_out(f"/elsewhere/{i:03d}.webp")
+        assert len({held_out(f"{i:03d}_{crop:02d}.webp") for crop in range(6)}) == 1
+    assert len({held_out(f"COCO_val2014_{i:012d}.webp") for i in range(100)}) == 2  # long numbers are names
+
+
+def test_the_split_is_pinned():
+    """The same pictures everywhere: nobody's checkpoint may have seen our development share."""
+    assert [i for i in range(60) if held_out(f"photo{i}.jpg")] == [0, 16, 18, 31, 38, 59]
+
+
+def test_a_scene_gives_one_row_a_question():
+    scene = Scene(
+        Image.new("RGB", (4, 4)), (QA("read", None, ("A",)), QA("vqa", "Red?", ("no",))), "drawn", "s/1"
+    )
+    rows = scene.rows()
+    assert [(row.task, row.question, row.answers) for row in rows] == [
+        ("read", None, ("A",)),
+        ("vqa", "Red?", ("no",)),
+    ]
+    assert len({row.id for row in rows}) == 2
+    assert {row.image_name for row in rows} == {"s/1"}
+    assert rows[0].open().size == (4, 4)
