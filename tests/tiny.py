@@ -1,4 +1,4 @@
-"""A backbone of the same classes as the embedded one, small enough to build in a moment; no network, no cache."""
+"""A backbone of the same classes as the embedded one, built in a moment; no network, no cache."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def tiny_processor() -> Any:
 
 
 def tiny_model(seed: int = 0) -> LlavaForConditionalGeneration:
-    """A random Llava: 2 layers of width 32 with grouped-query attention and a tied head, over a tiny tower."""
+    """A random Llava: 2 layers of width 32, grouped-query attention, tied head, over a tiny tower."""
     processor = tiny_processor()
     text = LlamaConfig(
         vocab_size=len(processor.tokenizer),
@@ -89,7 +89,7 @@ def tiny_model(seed: int = 0) -> LlavaForConditionalGeneration:
 
 
 def tiny_backbone(seed: int = 0) -> EmbeddedBackbone:
-    """A fresh backbone on every call, the same for the same seed; 256 x 256 pixels, 64 visual tokens 112 wide."""
+    """A fresh backbone, the same for the same seed: 256 x 256 pixels, 64 visual tokens 112 wide."""
     return EmbeddedBackbone(
         id="tiny",
         name="tiny random Llava",

@@ -5,6 +5,7 @@ Importing this package is cheap; torch and transformers are imported when a mode
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -29,32 +30,35 @@ def load_backbone(
 ) -> Backbone:
     """Load a frozen backbone, ready to answer.
 
-    precision   "nf4", "int8", "bf16", "fp32", or "auto": nf4 on a GPU; on a CPU the NF4 weights, computed in fp32
+    precision   "nf4", "int8", "bf16", "fp32", or "auto": nf4 on a GPU; on a CPU NF4 weights, computed in fp32
     device      "cpu", "cuda", "cuda:1", …, or "auto": the GPU if there is one
-    dequantize  turn 4-bit linears into plain ones that hold the same values; None does so for "auto" on a CPU
-    progress    called with (bytes done, bytes in all, what) while weights are fetched; None shows a bar on stderr
+    dequantize  turn 4-bit linears into plain ones with the same values; None does so for "auto" on a CPU
+    progress    called with (bytes done, bytes in all, what) while weights are fetched; None: a bar on stderr
 
-    Raises BackboneError for an unknown id or device, PrecisionError for a precision that does not work there, and
+    Raises BackboneError for an unknown id, PrecisionError for a precision or device that there is not, and
     CacheError when the weights cannot be had.
     """
+    started = time.perf_counter()
     if id != EMBEDDED:
         raise BackboneError(f"no backbone '{id}': there is '{EMBEDDED}'")
     from smola_demo.backbone.embedded import load_embedded
     from smola_demo.backbone.quantization import choose
 
-    return load_embedded(choose(precision, device, dequantize), progress)
+    backbone = load_embedded(choose(precision, device, dequantize), progress)
+    backbone.load_s = time.perf_counter() - started
+    return backbone
 
 
 def fetch(progress: Progress | None = None) -> dict[str, Any]:
-    """Bring the embedded weights into the cache, verify them in full, and prepare them for a fast start offline.
+    """Bring the embedded weights into the cache, verify them in full, prepare a fast offline start.
 
-    Returns {"path": cache folder, "bytes": size of the verified weight files, "verified": True}. Raises CacheError.
+    Returns {"path": cache folder, "bytes": size of the weight files, "verified": True}. Raises CacheError.
     """
     from smola_demo.backbone import download
     from smola_demo.backbone.embedded import prepare
 
     report = download.fetch(progress)
-    prepare()
+    prepare(progress)
     return report
 
 

@@ -24,7 +24,7 @@ PAD, TEXT, VISUAL = -1, 0, 1
 
 @dataclass(frozen=True)
 class Encoded:
-    """One row of input: a prompt with or without an image, and an answer if there is one to learn or to score.
+    """One row of input: a prompt, with or without an image, with or without an answer to learn or to score.
 
     input_ids     (t,) int64
     pixel_values  (1, 3, h, w) normalised pixels, (1, n, d) features of the tower, or None without an image
@@ -42,8 +42,8 @@ class Encoded:
 class Batch:
     """Rows side by side, on the backbone's device.
 
-    inputs     for `model(**inputs)` and `model.generate(**inputs)`: input_ids, attention_mask and position_ids (b, t),
-               and pixel_values if any row has an image
+    inputs     for `model(**inputs)` and `model.generate(**inputs)`: input_ids, attention_mask, position_ids,
+               each (b, t), and pixel_values if any row has an image
     modality   (b, t) int8: TEXT, VISUAL or PAD
     is_answer  (b, t) bool: this position holds an answer token
     """
@@ -116,11 +116,11 @@ class Backbone(ABC):
 
     @abstractmethod
     def encode(self, image: Image.Image | Tensor | None, prompt: str, answer: str | None = None) -> Encoded:
-        """One row. image: a picture, normalised pixels (3, h, w), features of the tower (n, d), or None for text only."""
+        """One row. image: a picture, normalised pixels (3, h, w), features of the tower (n, d), or None."""
 
     @abstractmethod
     def patch_boxes(self, row: Encoded) -> Tensor:
-        """(n, 4) float32: x0, y0, x1, y1 of each visual token, as fractions of the user's image; row by row."""
+        """(n, 4) float32: x0, y0, x1, y1 of each visual token, as fractions of the user's image."""
 
     def target_linears(self, leaf_names: Sequence[str]) -> dict[str, tuple[int, str]]:
         """Full path of each linear of the language model with such a leaf name -> (layer, leaf name).
@@ -170,7 +170,7 @@ class Backbone(ABC):
         return Batch(inputs, modality.to(self.device), is_answer.to(self.device))
 
     def modality_of(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """(b, t) ids and mask -> (b, t) int8: VISUAL at image placeholders, TEXT elsewhere, PAD where masked."""
+        """(b, t) ids and mask -> (b, t) int8: VISUAL at placeholders, PAD where masked, TEXT elsewhere."""
         kinds = torch.full_like(input_ids, TEXT, dtype=torch.int8)
         kinds[input_ids == self.image_token_id] = VISUAL
         return kinds.masked_fill(attention_mask == 0, PAD)
@@ -180,14 +180,9 @@ class Backbone(ABC):
         return self.tokenizer.decode(ids, skip_special_tokens=True).strip()
 
     def token_texts(self, ids: Tensor | Sequence[int]) -> list[str]:
-        """One printable string per token; a token that is only part of a letter shows its bytes."""
-        texts = []
-        for i in torch.as_tensor(ids).tolist():
-            text = self.tokenizer.decode([i])
-            if "\ufffd" in text:
-                text = self.tokenizer.convert_ids_to_tokens(i)
-            texts.append(text.replace("\n", "⏎").replace("\t", "⇥"))
-        return texts
+        """One printable string per token; line breaks and tabs show as signs."""
+        texts = [self.tokenizer.decode([i]) for i in torch.as_tensor(ids).tolist()]
+        return [text.replace("\n", "⏎").replace("\t", "⇥") for text in texts]
 
 
 def weight_bytes(model: nn.Module) -> int:

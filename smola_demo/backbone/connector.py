@@ -1,7 +1,7 @@
 """Our own part of the embedded backbone: the trained connector and, if it was tuned, the vision tower.
 
-Kept in `checkpoints/embedded-base/`: `model.safetensors` under the names of the full model, and `config.json` with how
-it was made. Laid over the assembled model after loading.
+Kept in `checkpoints/embedded-base/`: `model.safetensors` under the names of the full model, and `config.json`
+with how it was made. Laid over the assembled model after loading.
 """
 
 from __future__ import annotations
@@ -36,8 +36,9 @@ def base_folder() -> Path:
 def start(model: Any, seed: int = 0) -> None:
     """Give the connector of a LLaVA model its untrained values, the same on every machine.
 
-    The first layer takes each number relative to its mean and deviation, with equal say for each stride of the tower;
-    the second gives tokens that lie around the mean word with the spread of words. So training starts in range.
+    The first layer takes each number relative to its mean and deviation, with an equal say for each stride
+    of the tower; the second makes tokens that lie around the mean word, as far apart as words. So training
+    starts in range.
     """
     generator = torch.Generator().manual_seed(seed)
     connector, tower = model.model.multi_modal_projector, model.model.vision_tower
@@ -55,26 +56,29 @@ def start(model: Any, seed: int = 0) -> None:
 
 
 def overlay(model: Any, folder: Path) -> str:
-    """Lay the folder's tensors over the model, in place; returns the state to show: "" or "untrained connector".
+    """Lay the folder's tensors over the model, in place.
 
+    Returns the state to show: empty, or "untrained connector" when there is no such folder.
     Raises ConnectorError for a tensor that is unknown, missing or of another shape, naming the first.
     """
     file = folder / WEIGHTS
     if not file.is_file():
         return UNTRAINED
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    try:
+        given = load_file(file)
+    except SafetensorError as error:
+        raise ConnectorError(f"{file} is damaged ({error}): fetch it from the repository again") from error
     own = _state(model, tower=True)
-    given = load_file(file)
     for name, value in given.items():
         if name not in own:
             raise ConnectorError(f"{file} holds '{name}', which is no part of connector or vision tower")
         if value.shape != own[name].shape:
-            raise ConnectorError(
-                f"'{name}' in {file} is {tuple(value.shape)}, the model wants {tuple(own[name].shape)}"
-            )
-    missing = [name for name in own if name.startswith(CONNECTOR) and name not in given]
-    if missing:
+            there, here = tuple(value.shape), tuple(own[name].shape)
+            raise ConnectorError(f"'{name}' is {there} in {file}, but {here} in the model")
+    if missing := [name for name in _state(model, tower=False) if name not in given]:
         raise ConnectorError(f"{file} lacks '{missing[0]}': it must hold the whole connector")
     with torch.no_grad():
         for name, value in given.items():
@@ -83,9 +87,9 @@ def overlay(model: Any, folder: Path) -> str:
 
 
 def save_base(model: Any, folder: Path, facts: dict[str, Any], tower: bool = False) -> None:
-    """Write connector and, if `tower`, vision tower as an embedded base, with `facts` on how they were made.
+    """Write connector and, if `tower`, vision tower as an embedded base, with `facts` on how it was made.
 
-    The tower is stored in bfloat16 except for its norms. Both files appear whole; an older base is replaced.
+    The tower's convolutions are stored in bfloat16, everything else as it is. An older base is replaced.
     """
     from safetensors.torch import save_file
 
@@ -101,12 +105,6 @@ def save_base(model: Any, folder: Path, facts: dict[str, Any], tower: bool = Fal
     write_json(folder / "config.json", {"what": "connector of the embedded backbone", "parts": parts} | facts)
 
 
-def _state(model: Any, tower: bool) -> dict[str, Tensor]:
-    """Live tensors of the connector and, if `tower`, of the vision tower, under their names in the full model."""
-    parts = model.model.multi_modal_projector.state_dict(prefix=CONNECTOR)
-    return parts | model.model.vision_tower.state_dict(prefix=TOWER) if tower else parts
-
-
 def read_facts(folder: Path) -> dict[str, Any]:
     """How the connector was made, as saved with it; empty when there is none."""
     return read_json(folder / "config.json")
@@ -118,3 +116,9 @@ def revision_of(folder: Path) -> str:
     file = folder / WEIGHTS
     digest.update(file_sha256(file).encode() if file.is_file() else UNTRAINED.encode())
     return digest.hexdigest()[:12]
+
+
+def _state(model: Any, tower: bool) -> dict[str, Tensor]:
+    """Live tensors of the connector and, if `tower`, of the tower, under their names in the full model."""
+    parts = model.model.multi_modal_projector.state_dict(prefix=CONNECTOR)
+    return parts | model.model.vision_tower.state_dict(prefix=TOWER) if tower else parts

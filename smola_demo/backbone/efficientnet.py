@@ -1,8 +1,8 @@
 """EfficientNet-Lite2 as a vision tower: one image in, an 8 x 8 grid of visual tokens out.
 
-Inverted-bottleneck blocks with ReLU6 and no squeeze-excite, TensorFlow "same" padding (asymmetric at stride 2) and
-batch-norm epsilon 1e-3, so that the published ImageNet weights fit. A token joins what three strides see in its cell:
-the stride-32 feature, its 2 x 2 stride-16 features and its 4 x 4 stride-8 features.
+Inverted-bottleneck blocks with ReLU6 and no squeeze-excite, TensorFlow "same" padding (asymmetric at
+stride 2) and batch-norm epsilon 1e-3, so that the published ImageNet weights fit. A token joins what three
+strides see in its cell: the stride-32 feature, its 2 x 2 stride-16 features and its 4 x 4 stride-8 features.
 
 Knows nothing of language, prompts or files.
 """
@@ -10,7 +10,7 @@ Knows nothing of language, prompts or files.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
-# Per stage of Lite2: repeats, kernel, stride, expansion, channels (width 1.1, depth 1.2; stem and ends unscaled).
+# Stages of Lite2 (width 1.1, depth 1.2): repeats, kernel, stride, expansion, channels.
 LITE2_STAGES = (
     (1, 3, 1, 1, 16),
     (3, 3, 2, 6, 24),
@@ -51,7 +51,7 @@ class EfficientNetLiteConfig(PreTrainedConfig):
         super().__init__(**kwargs)
 
     def token_parts(self) -> list[int]:
-        """How many numbers of a token come from stride 32, from stride 16 and from stride 8, in this order."""
+        """How many numbers of a token come from strides 32, 16 and 8, in this order."""
         stride, channels = 2, {}
         for _, _, step, _, width in self.stages:
             stride *= step
@@ -64,7 +64,7 @@ class ConvNorm(nn.Module):
 
     def __init__(
         self, wide_in: int, wide_out: int, kernel: int, stride: int = 1, groups: int = 1, active: bool = True
-    ):
+    ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(wide_in, wide_out, kernel, stride, groups=groups, bias=False)
         self.norm = nn.BatchNorm2d(wide_out, eps=NORM_EPSILON, momentum=0.01)
@@ -94,13 +94,12 @@ class Block(nn.Module):
 
 
 class EfficientNetLiteModel(PreTrainedModel):
-    """The tower, shaped for LlavaForConditionalGeneration with `vision_feature_layer=-1` and strategy "full"."""
+    """The tower, fit for LlavaForConditionalGeneration with `vision_feature_layer=-1`, strategy "full"."""
 
     config_class = EfficientNetLiteConfig
     base_model_prefix = "vision_tower"
     main_input_name = "pixel_values"
-    input_modalities = ("image",)
-    _no_split_modules = ["Block"]
+    input_modalities = "image"
 
     def __init__(self, config: EfficientNetLiteConfig) -> None:
         super().__init__(config)
@@ -114,27 +113,26 @@ class EfficientNetLiteModel(PreTrainedModel):
         self.post_init()
 
     def train(self, mode: bool = True) -> EfficientNetLiteModel:
-        """Stay in evaluation mode: batch-norm statistics stay ImageNet's, also while the weights are tuned."""
+        """Stay in evaluation mode: batch-norm statistics stay ImageNet's, also while weights are tuned."""
         return super().train(False)
 
     def token_statistics(self) -> tuple[Tensor, Tensor]:
-        """Mean and deviation (hidden_size,) of a token's numbers on natural images, as the batch norms promise them."""
-        mean = deviation = torch.zeros(())
+        """Mean and deviation, each (hidden_size,), of a token's numbers, as the batch norms promise them."""
+        mean = variance = torch.zeros(())
         stride, maps = 2, {}
-        for block in self.blocks:
-            norm, fresh = block.project.norm, not block.shortcut
+        for block in cast("list[Block]", list(self.blocks)):
+            if not block.shortcut:
+                mean = variance = torch.zeros(())
+            norm = block.project.norm
+            mean, variance = mean + norm.bias, variance + norm.weight**2
             stride *= block.depthwise.conv.stride[0]
-            mean = norm.bias + (0 if fresh else mean)
-            deviation = torch.hypot(norm.weight, torch.zeros(()) if fresh else deviation)
-            maps[stride] = mean, deviation
-        repeats = {s: (CELL // s) ** 2 for s in STRIDES}
-        mean, deviation = (
-            torch.cat([maps[s][i].repeat_interleave(n) for s, n in repeats.items()]) for i in (0, 1)
-        )
-        return mean.detach(), deviation.detach()
+            maps[stride] = torch.stack([mean, variance.sqrt()])
+        parts = [maps[s].repeat_interleave((CELL // s) ** 2, dim=1) for s in STRIDES]
+        mean, deviation = torch.cat(parts, dim=1).detach()
+        return mean, deviation
 
     def feature_maps(self, pixel_values: Tensor) -> dict[int, Tensor]:
-        """(b, 3, h, w) normalised pixels -> stride: (b, c, ceil(h / stride), ceil(w / stride)) for each stride."""
+        """(b, 3, h, w) normalised pixels -> for each stride its last map, (b, c, h / stride, w / stride)."""
         x = self.stem(pixel_values)
         maps: dict[int, Tensor] = {}
         for block in self.blocks:
@@ -143,9 +141,10 @@ class EfficientNetLiteModel(PreTrainedModel):
         return maps
 
     def forward(self, pixel_values: Tensor, **kwargs: Any) -> BaseModelOutput:
-        """(b, 3, h, w) normalised pixels, h and w multiples of 32 -> tokens (b, h/32 * w/32, hidden_size), row by row.
+        """(b, 3, h, w) normalised pixels -> (b, h/32 * w/32, hidden_size) tokens, row by row.
 
-        What already is tokens, (b, n, hidden_size), comes back as it is, so that training can cache the tower's output.
+        h and w are multiples of 32. What already is tokens, (b, n, hidden_size), comes back as it is, so that
+        training can cache the tower's output.
         """
         if pixel_values.ndim == 3:
             tokens = pixel_values
@@ -157,7 +156,7 @@ class EfficientNetLiteModel(PreTrainedModel):
 
 
 def pad_same(x: Tensor, kernel: int, stride: int) -> Tensor:
-    """Zero-pad (b, c, h, w) as TensorFlow's "same" does: an odd rest goes to the right and to the bottom."""
+    """Zero-pad (b, c, h, w) as TensorFlow's "same" does: an odd rest goes right and down."""
     pads: list[int] = []
     for size in (x.shape[-1], x.shape[-2]):
         total = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
@@ -166,7 +165,7 @@ def pad_same(x: Tensor, kernel: int, stride: int) -> Tensor:
 
 
 def from_published(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the published Lite2 state dict to ours; its classifier head, which we do not use, is left out."""
+    """Rename the published Lite2 state dict to ours, without its classifier head."""
     layers = {
         "_expand_conv": "expand.conv",
         "_depthwise_conv": "depthwise.conv",

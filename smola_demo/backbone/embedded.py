@@ -1,34 +1,32 @@
-"""The embedded default: SmolLM2-135M-Instruct and EfficientNet-Lite2, joined the LLaVA way from weights on the package index.
+"""The embedded default: SmolLM2-135M-Instruct and EfficientNet-Lite2, joined the LLaVA way.
 
-Assembled once into the cache, as a clean float32 checkpoint and, when wanted, as a 4-bit one; a start then reads one
-folder and needs no network. The connector is ours: it is laid over the model after loading, so training it anew leaves
-the cache valid.
+Its weights come from the package index and are assembled once into the cache; a start then reads one folder
+and needs no network. The connector is ours and is laid over the model after loading, so training it anew
+leaves the cache valid.
 """
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from smola_demo.backbone import EMBEDDED
-from smola_demo.backbone.assembly import checkpoint, load_model, load_processor
 from smola_demo.backbone.base import TEXT, VISUAL, Backbone, Encoded
 from smola_demo.backbone.connector import base_folder, overlay, revision_of
-from smola_demo.backbone.quantization import Plan, dequantize_linears, set_compute
+from smola_demo.backbone.quantization import dequantize_linears, keep_exact
+from smola_demo.backbone.store import checkpoint, load_model, load_processor
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from PIL import Image
 
     from smola_demo.backbone.download import Progress
+    from smola_demo.backbone.quantization import Plan
 
+ID = "embedded"
 NAME = "SmolLM2-135M + EfficientNet-Lite2"
 LICENCE = "Apache-2.0"
-TURN, END, IMAGE = "<|im_start|>", "<|im_end|>", "<image>"
+TURN, END = "<|im_start|>", "<|im_end|>"
 
 
 class EmbeddedBackbone(Backbone):
@@ -41,12 +39,12 @@ class EmbeddedBackbone(Backbone):
         return vision.image_size // vision.patch_size
 
     def encode(self, image: Image.Image | Tensor | None, prompt: str, answer: str | None = None) -> Encoded:
-        """One row in the chat format; see Backbone.encode. What the user wrote never becomes a special token."""
+        """One row in the chat format; see Backbone.encode. What the user wrote makes no special token."""
         pixels = self._pixels(image)
         n_visual = 0 if pixels is None else self.grid**2
         before = self._ids(f"{TURN}user\n")
-        visual = [self.image_token_id] * n_visual
-        ids = before + visual + self._ids("\n" * (n_visual > 0) + prompt, plain=True)
+        ids = before + [self.image_token_id] * n_visual
+        ids += self._ids("\n" * (n_visual > 0) + prompt, plain=True)
         ids += self._ids(f"{END}\n{TURN}assistant\n")
         start = len(ids)
         if answer is not None:
@@ -56,7 +54,7 @@ class EmbeddedBackbone(Backbone):
         return Encoded(torch.tensor(ids), pixels, start, modality)
 
     def patch_boxes(self, row: Encoded) -> Tensor:
-        """(n, 4) float32; the image is squeezed to a square without cropping, so its cells are cells of the grid."""
+        """(n, 4) float32; the image is squeezed to a square, uncropped: its cells are the grid's cells."""
         if row.pixel_values is None:
             return torch.zeros(0, 4)
         edges = torch.arange(self.grid + 1, dtype=torch.float32) / self.grid
@@ -66,21 +64,18 @@ class EmbeddedBackbone(Backbone):
     def _pixels(self, image: Image.Image | Tensor | None) -> Tensor | None:
         if image is None:
             return None
-        if isinstance(image, Tensor):
-            batched = image if image.ndim > 2 and image.shape[0] == 1 else image[None]
-            side, width = (
-                self.model.config.vision_config.image_size,
-                self.model.config.vision_config.hidden_size,
-            )
-            if batched.shape[1:] not in ((3, side, side), (self.grid**2, width)):
-                raise ValueError(
-                    f"an image tensor must be pixels (3, {side}, {side}) or features ({self.grid**2}, {width}), "
-                    f"not {tuple(image.shape)}"
-                )
-            return batched
-        return self.processor.image_processor(images=image.convert("RGB"), return_tensors="pt")[
-            "pixel_values"
-        ]
+        if not isinstance(image, Tensor):
+            batch = self.processor.image_processor(images=image.convert("RGB"), return_tensors="pt")
+            return batch["pixel_values"]
+        vision = self.model.config.vision_config
+        pixels, features = (3, vision.image_size, vision.image_size), (self.grid**2, vision.hidden_size)
+        if image.shape in (pixels, features):
+            return image[None]
+        if image.shape in ((1, *pixels), (1, *features)):
+            return image
+        raise ValueError(
+            f"an image tensor must be pixels {pixels} or features {features}, not {tuple(image.shape)}"
+        )
 
     def _ids(self, text: str, plain: bool = False) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False, split_special_tokens=plain)["input_ids"]
@@ -88,33 +83,31 @@ class EmbeddedBackbone(Backbone):
 
 def load_embedded(plan: Plan, progress: Progress | None = None) -> EmbeddedBackbone:
     """The embedded backbone as planned, fetched and assembled first where the cache does not hold it yet."""
-    started = time.perf_counter()
     model = load_model(plan, progress)
     if plan.dequantize:
         dequantize_linears(model)
-    elif plan.precision == "nf4":
-        set_compute(model, plan.device)
+    elif plan.precision in ("nf4", "int8"):
+        keep_exact(model, plan.device)
     state = overlay(model, base_folder())
     if plan.precision == "bf16":
         model.model.language_model.to(torch.bfloat16)  # the tied head is the same tensor
-    if plan.precision not in ("nf4", "int8") or plan.dequantize:
+    if plan.dequantize or plan.precision in ("bf16", "fp32"):
         model.to(plan.device)
-    model.eval().requires_grad_(False)
     return EmbeddedBackbone(
-        id=EMBEDDED,
+        id=ID,
         name=NAME,
         licence=LICENCE,
         revision=revision_of(base_folder()),
-        model=model,
+        model=model.eval().requires_grad_(False),
         processor=load_processor(plan, progress),
         precision=plan.precision,
         compute=plan.compute,
         device=plan.device,
-        load_s=time.perf_counter() - started,
         state=state,
     )
 
 
-def prepare() -> Sequence[Any]:
-    """Build both checkpoints in the cache, float32 and 4-bit, where they are missing; returns their folders."""
-    return [checkpoint("float"), checkpoint("nf4")]
+def prepare(progress: Progress | None = None) -> None:
+    """Build both checkpoints in the cache, or hash them in full and build again what is damaged."""
+    for kind in ("float", "nf4"):
+        checkpoint(kind, progress, full_check=True)

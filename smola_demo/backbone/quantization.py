@@ -1,10 +1,11 @@
-"""How weights are held and computed with: NF4, LLM.int8, bfloat16 or float32, on a CPU or a GPU by the same code.
+"""How weights are held and computed with: NF4, LLM.int8, bfloat16 or float32, on a CPU or a GPU alike.
 
 Only the language model's linears are ever quantized; vision tower, connector and head keep full precision.
 """
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +44,7 @@ class Plan:
 
 
 def choose(precision: str = "auto", device: str = "auto", dequantize: bool | None = None) -> Plan:
-    """Settle what "auto" leaves open. Raises PrecisionError for an unknown precision, device or combination."""
+    """Settle what "auto" leaves open. Raises PrecisionError for a precision or device that there is not."""
     if precision not in ("auto", *PRECISIONS):
         raise PrecisionError(f"no precision '{precision}': choose auto, {', '.join(PRECISIONS)}")
     place = pick_device(device)
@@ -95,26 +96,28 @@ def compute_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 
-def set_compute(model: nn.Module, device: torch.device) -> None:
-    """Tell 4-bit linears, as they came from disk, what to compute in on this device."""
-    from bitsandbytes.nn import Linear4bit
+def keep_exact(model: Any, device: torch.device) -> None:
+    """Set linears, as they came from disk, to compute alike on every machine and to let gradients through."""
+    from bitsandbytes.nn.modules import Linear4bit
 
     for module in model.modules():
         if isinstance(module, Linear4bit):
             module.compute_dtype = compute_dtype(device)
             module.compute_type_is_set = True
-            # The AVX-512 kernel rounds to bfloat16 and gives no gradient: answers would depend on the machine.
+            # The AVX-512 kernel rounds to bfloat16 and has no backward: answers would depend on the chip.
             module.support_avx512bf16_for_cpu = False
+    # The 8-bit product takes float16 and says so on every call.
+    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
 
 
-def dequantize_linears(model: nn.Module) -> int:
-    """Replace every 4-bit linear by a plain one holding the same values in float32; returns how many there were."""
+def dequantize_linears(model: Any) -> int:
+    """Replace every 4-bit linear by a plain one with the same values in float32; returns their number."""
     from bitsandbytes.functional import dequantize_4bit
-    from bitsandbytes.nn import Linear4bit
+    from bitsandbytes.nn.modules import Linear4bit
 
     names = [name for name, module in model.named_modules() if isinstance(module, Linear4bit)]
     for name in names:
-        packed = model.get_submodule(name)
+        packed: Any = model.get_submodule(name)
         weight = dequantize_4bit(packed.weight.data, packed.weight.quant_state).float()
         plain = nn.Linear(packed.in_features, packed.out_features, packed.bias is not None, device="meta")
         plain.weight = nn.Parameter(weight, requires_grad=False)
@@ -126,7 +129,7 @@ def dequantize_linears(model: nn.Module) -> int:
 
 
 def forget_quantizer(model: Any) -> None:
-    """Drop what transformers notes on a quantized model, so that it can be saved and moved as the plain one it is."""
+    """Drop what transformers notes on a quantized model, so that it is saved and moved as a plain one."""
     for part in (model, model.config, model.config.get_text_config()):
         for name in (
             "hf_quantizer",
