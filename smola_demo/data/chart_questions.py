@@ -53,6 +53,7 @@ def invent(rng: random.Random, kind: str, printed: bool) -> ChartData:
     first = rng.randint(0, len(pool) - count)
     labels = tuple(pool[first : first + count] if topic["ordered"] else rng.sample(pool, count))
     several = kind == "grouped" or (kind == "line" and rng.random() < 0.3)
+    printed = printed and not (kind == "line" and several)
     fresh = [names for names in made_up()["chart_series"] if not set(names) & set(pool)]
     series = tuple(rng.choice(fresh)) if several else ("",)
     values = (

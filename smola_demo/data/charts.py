@@ -146,10 +146,9 @@ def _upright(rng: random.Random, pen: ImageDraw.ImageDraw, data: ChartData, styl
     pen.line((left, top, left, bottom, box[2], bottom), fill=style.ink)
     wide = (box[2] - left) / len(data.labels)
     centres = [left + wide * (i + 0.5) for i in range(len(data.labels))]
+    face = _shrunk(pen, data.labels, style, wide - 2)
     for x, label in zip(centres, data.labels, strict=True):
-        pen.text(
-            (x, bottom + 4), label, font=_shrunk(pen, label, style, wide - 2), fill=style.ink, anchor="ma"
-        )
+        pen.text((x, bottom + 4), label, font=face, fill=style.ink, anchor="ma")
     if data.kind == "line":
         _lines(pen, data, style, centres, y_of)
         return
@@ -182,13 +181,16 @@ def _lines(
         pen.line(points, fill=style.fills[s], width=3, joint="curve")
         for (x, y), value in zip(points, values, strict=True):
             pen.ellipse((x - 3.5, y - 3.5, x + 3.5, y + 3.5), fill=style.fills[s])
-            if style.values:
+            if style.values and len(data.series) == 1:  # several lines would hide each other's values
                 pen.text((x, y - 5), number(value), font=style.font(), fill=style.ink, anchor="mb")
 
 
-def _shrunk(pen: ImageDraw.ImageDraw, text: str, style: Style, room: float) -> ImageFont.FreeTypeFont:
+def _shrunk(
+    pen: ImageDraw.ImageDraw, labels: tuple[str, ...], style: Style, room: float
+) -> ImageFont.FreeTypeFont:
+    """The chart's face at the largest size at which every label fits the room (pixels)."""
     face = style.font()
-    while pen.textlength(text, face) > room and face.size > 9:
+    while max(pen.textlength(label, face) for label in labels) > room and face.size > 9:
         face = fonts.font(style.face, int(face.size) - 1)
     return face
 
@@ -197,7 +199,7 @@ def _sideways(rng: random.Random, pen: ImageDraw.ImageDraw, data: ChartData, sty
     """Horizontal bars, or dots on a line, one a category."""
     step, end = _scale(data)
     left = box[0] + max(pen.textlength(label, style.font()) for label in data.labels) + 8
-    right = box[2] - (pen.textlength(number(end), style.font()) if style.values else 8)
+    right = box[2] - pen.textlength(number(end), style.font()) * (1 if style.values else 0.5) - 2
     bottom = box[3] if style.values else box[3] - style.size - 4
 
     def x_of(value: float) -> float:
@@ -261,7 +263,7 @@ def _pie(rng: random.Random, pen: ImageDraw.ImageDraw, data: ChartData, style: S
         pen.text(
             (spot[0] + 15, spot[1] + 5),
             label,
-            font=_shrunk(pen, label, style, box[2] - spot[0] - 16),
+            font=_shrunk(pen, (label,), style, box[2] - spot[0] - 16),
             fill=style.ink,
             anchor="lm",
         )
