@@ -156,6 +156,7 @@ def score(
         recorder, _ = _enter(stack, adapter, batch, specs, record)
         longest = max(len(row.input_ids) - row.answer_start for row in rows)
         logits = backbone.model(**batch.inputs, use_cache=False, logits_to_keep=longest + 1).logits.float()
+    logits[..., backbone.image_token_id] = -torch.inf  # as in `_greedy`
     scored = []
     for i, row in enumerate(rows):
         answer = row.input_ids[row.answer_start :].to(logits.device)
@@ -185,6 +186,7 @@ def _greedy(backbone: Backbone, max_new_tokens: int) -> Any:
         max_new_tokens=max_new_tokens,
         eos_token_id=list(backbone.stop_ids),
         pad_token_id=backbone.tokenizer.pad_token_id,
+        suppress_tokens=[backbone.image_token_id],  # a placeholder without a picture behind it is no answer
     )
 
 

@@ -64,6 +64,7 @@ def test_tokens_are_the_models_own_greedy_choice():
             logits = backbone.model(
                 input_ids=ids, pixel_values=row.pixel_values, attention_mask=torch.ones_like(ids)
             ).logits
+        logits[..., backbone.image_token_id] = -torch.inf  # an answer has no picture in it
         logprobs = logits[0, -1].log_softmax(-1)
         assert int(logprobs.argmax()) == token.id
         assert float(logprobs.max()) == pytest.approx(token.logprob, abs=1e-4)
@@ -140,6 +141,7 @@ def _score(engine: Engine, answer: Answer, spec: str) -> float:
         is_answer = torch.arange(seen.shape[1])[None] >= len(row.input_ids)
         with torch.no_grad(), adapter.context(TokenContext(modality, is_answer, removals)):
             logits = backbone.model(input_ids=seen, pixel_values=row.pixel_values).logits
+        logits[..., backbone.image_token_id] = -torch.inf
         total += float(logits[0, -1].log_softmax(-1)[token])
     return total
 

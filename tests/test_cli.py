@@ -1,0 +1,207 @@
+"""The command line's contract: keys, one JSON object on stdout, exit codes, one sentence per error."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+from tiny_experts import tiny_engine
+
+from smola_demo import commands
+from smola_demo.__main__ import build_parser, main
+from smola_demo.trace import RoutingTrace
+
+
+@pytest.fixture
+def picture(tmp_path):
+    path = tmp_path / "picture.png"
+    Image.linear_gradient("L").convert("RGB").save(path)
+    return str(path)
+
+
+@pytest.fixture
+def engine(monkeypatch):
+    made = tiny_engine()
+    monkeypatch.setattr(commands, "_engine", lambda _options: made)
+    return made
+
+
+def run(capsys, *arguments: str) -> dict:
+    assert main([*arguments, "--json"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1, "exactly one line of JSON on stdout"
+    return json.loads(out)
+
+
+def refused(capsys, *arguments: str) -> str:
+    assert main(list(arguments)) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    reason = captured.err.splitlines()[-1]
+    assert reason.startswith("smola_demo: ")
+    assert "Traceback" not in captured.err
+    return reason
+
+
+def test_ask_has_every_key(engine, capsys, picture, tmp_path):
+    trace = tmp_path / "run.npz"
+    result = run(
+        capsys, "ask", picture, "--task", "vqa", "--question", "What is it?", "--max-new-tokens", "5",
+        "--ablate", "visual:1@0/mlp", "--routing", "--trace", str(trace),
+    )  # fmt: skip
+    keys = {
+        "answer",
+        "task",
+        "tokens",
+        "backbone",
+        "experts",
+        "precision",
+        "device",
+        "ablation",
+        "timing",
+        "memory_mb",
+    }
+    assert keys <= set(result)
+    assert set(result["tokens"][0]) == {"text", "logprob"}
+    assert result["ablation"] == {"spec": "visual:1@0/mlp", "modules_touched": 1}
+    assert set(result["timing"]) == {"load_s", "prefill_s", "decode_s", "tokens_per_s"}
+    assert set(result["routing"]) == {"prompt", "answer"}
+    assert set(result["routing"]["prompt"]) == {"visual", "text", "multimodal"}
+    assert set(result["routing"]["answer"]) == {"text", "multimodal"}, "no visual token is generated"
+    for group in result["routing"]["prompt"].values():
+        assert set(group) == {"mean_weight", "contribution", "entropy", "uniform_entropy"}
+        assert sum(group["mean_weight"]) <= 1 + 1e-5
+        assert 0 <= group["entropy"] <= group["uniform_entropy"] + 1e-5
+    loaded = RoutingTrace.load(trace)
+    assert loaded.phase.sum() == len(result["tokens"]) - 1
+
+
+def test_sweep_has_every_key(engine, capsys, picture):
+    result = run(capsys, "sweep", picture, "--task", "caption", "--max-new-tokens", "3")
+    assert {"baseline", "experts", "seconds"} <= set(result)
+    assert {"answer", "logprob"} <= set(result["baseline"])
+    keys = {"group", "expert", "delta_logprob", "js", "weight", "contribution", "answer_changed"}
+    assert keys <= set(result["experts"][0])
+    assert len(result["experts"]) == 9
+
+
+def test_evaluate_judges_and_lists_what_failed(engine, capsys, picture, tmp_path):
+    rows = [
+        {"image": "picture.png", "task": "vqa", "question": "What is it?", "answers": ["a dog"]},
+        {"image": "picture.png", "task": "caption", "question": None, "answers": ["grey", "a gradient"]},
+        {"image": "missing.png", "task": "vqa", "question": "What is it?", "answers": ["a dog"]},
+    ]
+    suite = tmp_path / "rows.jsonl"
+    suite.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = run(capsys, "evaluate", "--suite", str(suite), "--out", str(tmp_path / "out"))
+    assert {"tasks", "mean", "seconds", "failed"} <= set(result)
+    assert result["tasks"]["vqa"]["n"] == 2, "a picture that cannot be read counts as a wrong answer"
+    assert set(result["tasks"]["vqa"]) >= {"metric", "value", "ci95", "n"}
+    assert [row["reason"] for row in result["failed"]] != []
+    assert "missing.png" in result["failed"][0]["image"]
+    values = [task["value"] for task in result["tasks"].values()]
+    assert result["mean"] == pytest.approx(sum(values) / 2)
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["mean"] == result["mean"]
+
+
+def test_evaluate_scores_a_known_engine(capsys, monkeypatch, picture, tmp_path):
+    """An engine that always says one thing: the metric sees exactly that."""
+
+    class Parrot:
+        def answer_many(self, requests):
+            return ["two dogs" for _ in requests]
+
+        def info(self):
+            return tiny_engine().info()
+
+    monkeypatch.setattr(commands, "_engine", lambda _options: Parrot())
+    suite = tmp_path / "rows.jsonl"
+    answers = ["2", "3", "two", "2 dogs"]
+    rows = [
+        {"image": "picture.png", "task": "count", "question": "How many?", "answers": [a]} for a in answers
+    ]
+    suite.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert run(capsys, "evaluate", "--suite", str(suite))["tasks"]["count"]["value"] == 0.75
+
+
+def test_bench_gives_medians_with_their_spread(engine, capsys):
+    result = run(capsys, "bench", "--rounds", "2", "--what", "all")
+    assert set(result["ratios"]) == {"prefill", "decode", "capture", "sweep"}
+    for ratio in result["ratios"].values():
+        assert 0 < ratio["min"] <= ratio["median"] <= ratio["max"]
+
+
+def test_info_loads_no_weights(capsys, monkeypatch):
+    monkeypatch.setattr(commands, "_engine", lambda _options: pytest.fail("info must not load a model"))
+    result = run(capsys, "info")
+    assert {"backbones", "checkpoints", "tasks", "device", "versions"} <= set(result)
+    assert [task["name"] for task in result["tasks"]][:2] == ["caption", "vqa"]
+
+
+def test_text_output_reads_well(engine, capsys, picture):
+    assert main(["ask", picture, "--task", "caption", "--max-new-tokens", "2"]) == 0
+    assert "experts tiny-experts" in capsys.readouterr().out
+    assert main(["sweep", picture, "--task", "caption", "--max-new-tokens", "2"]) == 0
+    assert "visual:0 all" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--task", "paint"], "caption"),
+        (["--task", "vqa", "--question", " "], "question"),
+        (["--task", "caption", "--ablate", "visual:99"], "0 to 2"),
+        (["--task", "caption", "--ablate", "nonsense"], "visual:3"),
+    ],
+)
+def test_what_cannot_be_asked_gets_one_sentence(engine, capsys, picture, arguments, says):
+    assert says in refused(capsys, "ask", picture, *arguments)
+
+
+def test_a_missing_or_broken_picture_gets_one_sentence(engine, capsys, tmp_path):
+    assert "nowhere.png" in refused(capsys, "ask", str(tmp_path / "nowhere.png"), "--task", "caption")
+    text = tmp_path / "text.png"
+    text.write_text("not a picture")
+    refused(capsys, "ask", str(text), "--task", "caption")
+
+
+def test_train_says_what_is_wrong_with_its_config(capsys, tmp_path):
+    path = tmp_path / "run.json"
+    path.write_text("{")
+    assert "not valid JSON" in refused(capsys, "train", str(path))
+    path.write_text('{"stage": "experts", "output": "x", "data": [{"name": "shapes"}]}')
+    assert "steps" in refused(capsys, "train", str(path), "--set", "steps=0")
+    assert "rank" in refused(capsys, "train", str(path), "--set", "smola.rank=-1")
+    assert "colour" in refused(capsys, "train", str(path), "--set", "colour=red")
+    assert "key=value" in refused(capsys, "train", str(path), "--set", "steps")
+
+
+def test_wrong_usage_exits_with_two(capsys):
+    for arguments in (["ask"], ["paint"], ["ask", "x.png", "--task", "caption", "--precision", "fp7"]):
+        with pytest.raises(SystemExit) as stopped:
+            main(arguments)
+        assert stopped.value.code == 2
+
+
+def test_every_command_explains_itself_with_an_example():
+    parser = build_parser()
+    commands_of = parser._subparsers._group_actions[0].choices
+    assert set(commands_of) >= {"info", "ask", "sweep", "evaluate", "train", "bench", "fetch"}
+    for name, sub in commands_of.items():
+        assert f"python -m smola_demo {name}" in sub.format_help()
+
+
+@pytest.mark.slow
+def test_as_a_process_with_a_broken_picture(tmp_path):
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"\x89PNG\r\n\x1a\n" + b"\0" * 40)
+    done = subprocess.run(
+        [sys.executable, "-m", "smola_demo", "ask", str(broken), "--task", "caption", "--json"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("smola_demo: ")
+    assert "Traceback" not in done.stderr
