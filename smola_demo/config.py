@@ -14,7 +14,6 @@ Group = Literal["visual", "text", "multimodal"]
 Routing = Literal["token", "prefix"]
 Precision = Literal["nf4", "int8", "bf16", "fp32"]
 Stage = Literal["align", "experts"]
-Method = Literal["smola", "lora"]
 
 # Visual first: a decode step has no visual token, so what it needs is one slice of the fused weights.
 GROUPS: tuple[Group, ...] = get_args(Group)
@@ -165,9 +164,7 @@ class TrainConfig(JsonConfig):
     stage: Stage
     output: str
     data: tuple[DataSource, ...]
-    method: Method = "smola"
     smola: SmolaConfig = field(default_factory=SmolaConfig)
-    lora_rank: int = 96
     backbone: str = "embedded"
     precision: str = "auto"
     init_experts: str = ""
@@ -198,10 +195,8 @@ class TrainConfig(JsonConfig):
         _require_positive(
             self, "steps", "batch_size", "gradient_accumulation", "pack", "max_answer_tokens", "save_every"
         )
-        _require_positive(
-            self, "log_every", "lora_rank", "clip_norm", "learning_rate", "router_learning_rate"
-        )
+        _require_positive(self, "log_every", "clip_norm", "learning_rate", "router_learning_rate")
         _require_positive(self, "scale_learning_rate", "vision_learning_rate")
         _require(0 <= self.warmup < 1, f"warmup is a share of the steps, 0 to below 1, not {self.warmup}")
-        prefix = self.method == "smola" and self.smola.routing == "prefix" and self.stage == "experts"
+        prefix = self.smola.routing == "prefix" and self.stage == "experts"
         _require(not (prefix and self.pack > 1), "prefix routing pools one row's prompt: set pack to 1")

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -55,6 +56,7 @@ class FakeEngine:
     running: int = 0
     most_running: int = 0
     closed_early: int = 0
+    idle: threading.Event = field(default_factory=threading.Event)
 
     def info(self) -> EngineInfo:
         """Plausible facts."""
@@ -84,6 +86,7 @@ class FakeEngine:
         question = check_question(request.task, request.question)
         touched = self._touched(request.ablation)
         self.running += 1
+        self.idle.clear()
         self.most_running = max(self.most_running, self.running)
         finished = False
         try:
@@ -92,6 +95,8 @@ class FakeEngine:
         finally:
             self.running -= 1
             self.closed_early += not finished
+            if not self.running:
+                self.idle.set()
 
     def _steps(
         self, request: Request, question: str | None, touched: int, capture: bool

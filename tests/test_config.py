@@ -36,7 +36,6 @@ train_configs = st.builds(
         min_size=1,
         max_size=3,
     ).map(tuple),
-    method=st.sampled_from(["smola", "lora"]),
     smola=smola_configs,
     learning_rate=rates,
     warmup=st.floats(0, 0.99),
@@ -108,7 +107,6 @@ def test_a_mixture_no_run_could_use_is_refused(values: dict, message: str):
     ("values", "message"),
     [
         ({"stage": "tune"}, "stage must be one of align, experts, not 'tune'"),
-        ({"method": "full"}, "method must be one of smola, lora, not 'full'"),
         ({"mixed_precision": "fp16"}, "mixed_precision must be one of no, bf16, not 'fp16'"),
         ({"output": ""}, "output is empty"),
         ({"data": []}, "data is empty"),

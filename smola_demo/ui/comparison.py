@@ -98,7 +98,7 @@ def comparison_value(found: Comparison) -> dict[str, Any]:
         ],
         "tokens": list(zip(texts, deltas, strict=False)),
         "reach": reach,
-        "strip_note": "Ablated minus untouched, in nats, on the untouched answer's tokens; below 0: less likely.",
+        "strip_note": "Ablated minus untouched, in nats, on the untouched answer; below 0: less likely.",
         "divergence": divergence_figure(found.layers, found.divergence),
         "divergence_said": f"Divergence by layer, at most {peak[0]:.5f} nats (layer {peak[1]}); table below.",
     }

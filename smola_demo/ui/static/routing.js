@@ -5,6 +5,7 @@ let value = null;
 let Plotly = null;
 let picked = null; // {group, expert, layer} as indices
 let pending = false;
+let held = false; // a zoom is being dragged: drawing now would break it off
 
 const choice = (name) => find(`input[name="routing-${name}"]:checked`).value;
 
@@ -124,7 +125,7 @@ const draw = () => {
 
 // At most one drawing per animation frame, however fast values come.
 const redraw = () => {
-  if (pending) return;
+  if (pending || held) return;
   pending = true;
   requestAnimationFrame(draw);
 };
@@ -174,6 +175,13 @@ const wire = () => {
   if (plot.dataset.ready) return;
   plot.dataset.ready = "yes";
   smola.keepSize(plot, Plotly);
+  plot.addEventListener("pointerdown", () => (held = true));
+  for (const end of ["pointerup", "pointercancel"]) {
+    window.addEventListener(end, () => {
+      held = false;
+      redraw();
+    });
+  }
   plot.on("plotly_click", ({ points: [point] }) => {
     const group = value.groups[point.curveNumber];
     if (!group) return;
