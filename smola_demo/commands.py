@@ -82,6 +82,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     """Metrics of suites."""
     from smola_demo.evaluate import evaluate as judge
     from smola_demo.evaluate import read_suites, write_metrics
+    from smola_demo.model_card import has_adapter, write_card
 
     rows = read_suites(options.suite, options.limit)
     engine = _engine(options)
@@ -99,6 +100,8 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     }
     if options.out:
         write_metrics(result, options.out, facts)
+        if has_adapter(options.out):
+            write_card(options.out)
     return facts | result
 
 

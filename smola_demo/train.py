@@ -25,6 +25,7 @@ from smola_demo import adapter as adapters
 from smola_demo.backbone import load_backbone
 from smola_demo.backbone.connector import save_base
 from smola_demo.data.mixture import Mixture
+from smola_demo.model_card import write_card
 from smola_demo.packing import IGNORED, PackedBatch, Rows, loader, pack
 from smola_demo.smola import TokenContext
 from smola_demo.train_state import load_state, save_state
@@ -284,6 +285,6 @@ def _write(
     }
     if adapter is not None:
         base = {"base_model_name_or_path": backbone.id, "revision": backbone.revision}
-        adapters.save(adapter, output, base | facts, dtype=torch.bfloat16)
+        write_card(adapters.save(adapter, output, base | facts, dtype=torch.bfloat16))
         return
     save_base(backbone.model, output, {"stage": "align", **facts}, tower=config.tune_vision)

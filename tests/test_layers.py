@@ -32,6 +32,7 @@ LEVELS = {
     "engine": 3,
     "packing": 3,
     "train": 3,
+    "model_card": 3,
     "train_state": 3,
     "evaluate": 3,
     "bench": 3,

@@ -72,6 +72,9 @@ def test_a_saved_checkpoint_loads_and_knows_how_it_was_made(here):
     adapter = adapters.attach(backbone.model, smola, targets, backbone.decoder, backbone.modality_of)
     adapters.load_weights(adapter, "out/experts")
     assert adapter.is_trained()
+    card = Path("out/experts/README.md").read_text()
+    assert "| experts per group × rank | 2 × 2 |" in card
+    assert "`shapes`, drawn by smola_demo" in card
 
 
 def test_align_trains_the_connector_only(here):

@@ -1,0 +1,90 @@
+"""The README.md of a checkpoint, written from its config and its metrics, never by hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from smola_demo.adapter import CONFIG_NAME, read_config
+
+# What the training data of the shipped configs may be used for, by the name of their folder.
+DATA_TERMS = {
+    "flickr8k": "Flickr8k photographs and captions: research, non-commercial",
+    "coco_captions": "COCO captions: CC-BY-4.0; photographs under various Flickr licences",
+    "daquar": "DAQUAR questions on indoor photographs: research, no explicit licence",
+    "sroie": "SROIE 2019 receipts: repository MIT, terms of the data unclear",
+    "opencqa": "OpenCQA: charts © Pew Research Center, research",
+}
+OWN = "drawn by smola_demo: Apache-2.0"
+
+
+def write_card(folder: str | Path) -> Path:
+    """Write README.md beside a saved adapter. Raises AdapterError when the folder holds none."""
+    folder = Path(folder)
+    config, facts = read_config(folder)
+    metrics = folder / "metrics.json"
+    results = json.loads(metrics.read_text(encoding="utf-8")) if metrics.is_file() else None
+    groups = ", ".join(config.groups)
+    terms = [f"- {DATA_TERMS.get(name, f'`{name}`, {OWN}')}" for name in facts.get("data", [])]
+    text = f"""---
+library_name: smola_demo
+base_model: {facts.get("base_model_name_or_path")}
+tags: [omni-smola, mixture-of-experts, image-text-to-text]
+license: other
+---
+
+# {folder.name}
+
+Omni-SMoLA experts (arXiv 2312.00968) for the backbone `{facts.get("base_model_name_or_path")}`, revision
+`{facts.get("revision")}`. Load them with smola_demo; PEFT does not know the type `{facts.get("peft_type")}`.
+
+| | |
+|---|---|
+| groups | {groups} |
+| experts per group × rank | {config.num_experts} × {config.rank} |
+| routing | {config.routing} |
+| wrapped linears | {", ".join(config.target_modules)} |
+| steps, pictures seen | {facts.get("steps")}, {facts.get("samples")} |
+| seconds, device | {facts.get("seconds")}, {facts.get("device")} |
+| weights they were trained on | {facts.get("precision")} ({facts.get("compute")}) |
+| loss per answer token, held out | {facts.get("dev_loss")} nats |
+| seed | {facts.get("seed")} |
+
+{_results(results)}
+## Data and terms
+
+{chr(10).join(terms)}
+
+For research and demonstration. The model is small and often wrong; do not rely on what it says.
+"""
+    path = folder / "README.md"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def has_adapter(folder: str | Path) -> bool:
+    """Whether a folder holds a saved adapter."""
+    return (Path(folder) / CONFIG_NAME).is_file()
+
+
+def _results(results: dict[str, Any] | None) -> str:
+    if results is None:
+        return ""
+    rows = [
+        f"| {task} | {t['metric']} | {t['value']:.3f} | {t['ci95'][0]:.3f} – {t['ci95'][1]:.3f} | {t['n']} |"
+        for task, t in results["tasks"].items()
+    ]
+    return "\n".join(
+        [
+            "## Results",
+            "",
+            f"On held-out rows, {results['compute']}; values are fractions, CIDEr-D 1.0 is 100.",
+            "",
+            "| task | metric | value | 95 % interval | rows |",
+            "|---|---|---|---|---|",
+            *rows,
+            f"| mean | | {results['mean']:.3f} | | |",
+            "",
+        ]
+    )
