@@ -13,7 +13,7 @@ from reference import PAD, TEXT, VISUAL, loop, values_of
 from torch import Tensor, nn
 
 from smola_demo.config import GROUPS, SmolaConfig
-from smola_demo.smola import Call, SmolaLinear, SmolaMixture, TokenContext
+from smola_demo.smola import Call, Removal, SmolaLinear, SmolaMixture, TokenContext
 
 D, OUT = 12, 10
 TOKEN = SmolaConfig(num_experts=3, rank=2)
@@ -83,26 +83,40 @@ def cases(draw: st.DrawFn):
     is_answer = (torch.arange(length) >= prompt_length).expand(rows, length)
     # A row without a prompt token would have nothing to pool: a call always has one.
     modality[:, 0] = draw(st.sampled_from([TEXT, VISUAL]))
-    return config, modality, is_answer, draw(st.integers(0, 2**16))
+    experts = [(g, e) for g in range(len(config.groups)) for e in range(config.num_experts)]
+    ablation = st.tuples(
+        st.frozensets(st.sampled_from(experts)), st.sampled_from(["zero", "renormalize", "mean"])
+    )
+    ablations = draw(st.lists(ablation, min_size=rows, max_size=rows))
+    return config, modality, is_answer, ablations, draw(st.integers(0, 2**16))
+
+
+def removal(config: SmolaConfig, ablations: list[tuple[frozenset[tuple[int, int]], str]]) -> Removal:
+    keep = torch.ones(len(ablations), len(config.groups), config.num_experts, dtype=torch.bool)
+    for row, (removed, _) in enumerate(ablations):
+        for g, e in removed:
+            keep[row, g, e] = False
+    kinds = [kind for _, kind in ablations]
+    return Removal(
+        keep, torch.tensor([k == "renormalize" for k in kinds]), torch.tensor([k == "mean" for k in kinds])
+    )
 
 
 @given(cases())
 def test_mixture_is_the_double_loop(case):
-    config, modality, is_answer, seed = case
+    """Any groups, sizes, tokens and, row by row, any ablation."""
+    config, modality, is_answer, ablations, seed = case
     mixture, x = made(config, seed), inputs(modality.shape, seed)
-    result = run(mixture, x, context(modality, is_answer))
-    expected = loop(
-        x.double().numpy(),
-        modality.numpy(),
-        is_answer.numpy(),
-        values_of(mixture),
-        config.groups,
-        config.routing,
-    )
-    np.testing.assert_allclose(result.residual.detach(), expected.residual, atol=2e-5)
-    np.testing.assert_allclose(result.routing_weights.detach(), expected.weights, atol=1e-6)
+    facts = context(modality, is_answer)
+    facts.removals[mixture] = removal(config, ablations)
+    result = run(mixture, x, facts)
     parts = torch.einsum("btger,oger->btgeo", result.hidden, mixture.experts.B)
-    np.testing.assert_allclose(parts.detach(), expected.parts, atol=2e-5)
+    for row, (removed, kind) in enumerate(ablations):
+        given_row = (array[row : row + 1].numpy() for array in (x.double(), modality, is_answer))
+        expected = loop(*given_row, values_of(mixture), config.groups, config.routing, removed, kind)
+        np.testing.assert_allclose(result.residual[row].detach(), expected.residual[0], atol=5e-5)
+        np.testing.assert_allclose(result.routing_weights[row].detach(), expected.weights[0], atol=1e-5)
+        np.testing.assert_allclose(parts[row].detach(), expected.parts[0], atol=5e-5)
 
 
 def test_one_expert_for_all_tokens_is_plain_lora():
