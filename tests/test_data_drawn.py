@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import random
 import re
 import subprocess
 import sys
+from functools import cache
 
 import numpy as np
 import pytest
@@ -15,10 +15,8 @@ from skimage.measure import label
 
 from smola_demo.data import (
     GENERATORS,
-    chart_questions,
     charts,
     fonts,
-    form_content,
     forms,
     scenes,
     shapes,
@@ -37,6 +35,12 @@ ALLOWED = {
 }
 
 
+@cache
+def drawn(name, seed, split="train"):
+    """The scene, drawn once for all tests."""
+    return GENERATORS[name](seed, split)
+
+
 def trait(scene, kind):
     return [text.split(":", 1)[1] for text in scene.traits if text.startswith(kind + ":")]
 
@@ -45,7 +49,7 @@ def trait(scene, kind):
 @pytest.mark.parametrize("split", ["train", "dev"])
 def test_scenes_are_well_formed(name, split):
     for seed in range(60):
-        scene = GENERATORS[name](seed, split)
+        scene = drawn(name, seed, split)
         assert scene.image.mode == "RGB"
         assert 30 <= min(scene.image.size) <= max(scene.image.size) <= 360
         assert scene.qa
@@ -95,8 +99,8 @@ def test_training_never_sees_what_dev_keeps(name):
     kept = set(MODULES[name].HELD_OUT_LAYOUTS)
     assert kept
     assert not kept & set(MODULES[name].LAYOUTS)
-    train = [GENERATORS[name](seed, "train") for seed in range(150)]
-    dev = [GENERATORS[name](seed, "dev") for seed in range(150)]
+    train = [drawn(name, seed) for seed in range(80)]
+    dev = [drawn(name, seed, "dev") for seed in range(80)]
     assert not kept & {layout for scene in train for layout in trait(scene, "layout")}
     assert kept & {layout for scene in dev for layout in trait(scene, "layout")}
     if name != "shapes":
@@ -132,8 +136,8 @@ def test_every_face_draws_all_of_ascii():
 def test_counts_of_shapes_against_the_pixels():
     """Connected components in the picture, an independent count of the objects."""
     counted = 0
-    for seed in range(400):
-        scene = shapes.generate(seed)
+    for seed in range(250):
+        scene = drawn("shapes", seed)
         plain = next(qa for qa in scene.qa if qa.task == "caption").answers[0].endswith("background.")
         asked = [
             qa for qa in scene.qa if re.search(r"(?<!different )(shapes|objects)( |\.|$)", qa.question or "")
@@ -149,13 +153,13 @@ def test_counts_of_shapes_against_the_pixels():
         sizes = np.bincount(regions.ravel())[1:]
         assert str((sizes > 30).sum()) == asked[0].answers[0], (seed, asked[0])
         counted += 1
-    assert counted > 20
+    assert counted > 10
 
 
 def test_the_color_of_a_lone_shape_against_the_pixels():
     checked = 0
     for seed in range(200):
-        scene = shapes.generate(seed)
+        scene = drawn("shapes", seed)
         caption = next(qa for qa in scene.qa if qa.task == "caption").answers[-1]
         match = re.fullmatch(r"An? (\w+) (circle|square|hexagon|pentagon|diamond)\.", caption)
         if not match or trait(scene, "layout") != ["single"]:
@@ -171,15 +175,15 @@ def test_the_color_of_a_lone_shape_against_the_pixels():
 def test_yes_is_as_common_as_no():
     answers = [
         qa.answers[0]
-        for seed in range(400)
-        for qa in shapes.generate(seed).qa
+        for seed in range(250)
+        for qa in drawn("shapes", seed).qa
         if qa.answers[0] in ("yes", "no")
     ]
     assert 0.45 < answers.count("yes") / len(answers) < 0.55
 
 
 def test_british_and_american_spelling_and_typing():
-    questions = [qa.question for seed in range(200) for qa in shapes.generate(seed).qa if qa.question]
+    questions = [qa.question for seed in range(200) for qa in drawn("shapes", seed).qa if qa.question]
     share = {
         word: sum(word in text.lower() for text in questions) / len(questions) for word in ("color", "colour")
     }
@@ -187,104 +191,11 @@ def test_british_and_american_spelling_and_typing():
     assert 0.05 < sum(text[0].islower() for text in questions) / len(questions) < 0.25
 
 
-def chart_answer(question: str, named: dict[str, float]) -> str | None:
-    """The answer worked out from the question's text and the figures alone."""
-    show = lambda value: f"{value:g}"  # noqa: E731
-    if match := re.fullmatch(r"(?:What is the value (?:for|of)|How much is) (.+)\?", question):
-        return show(named[match[1]])
-    if match := re.fullmatch(
-        r"(?:Which \w+|What) has the (highest|largest|lowest|smallest) value\?", question
-    ):
-        return (max if match[1] in ("highest", "largest") else min)(named, key=named.__getitem__)
-    if match := re.fullmatch(r"What is the (highest|largest|lowest|smallest) value\?", question):
-        return show((max if match[1] in ("highest", "largest") else min)(named.values()))
-    if match := re.fullmatch(r"Is the value for (.+) (higher|lower) than for (.+)\?", question):
-        return "yes" if (named[match[1]] > named[match[3]]) == (match[2] == "higher") else "no"
-    if match := re.fullmatch(r"Which is (higher|lower), (.+) or (.+)\?", question):
-        return (max if match[1] == "higher" else min)(match[2], match[3], key=named.__getitem__)
-    if match := re.fullmatch(r"What is the (difference between|sum of) (.+) and (.+)\?", question):
-        a, b = named[match[2]], named[match[3]]
-        return show(abs(a - b) if match[1].startswith("diff") else a + b)
-    if re.match(r"How many ", question):
-        return str(len(named))
-    return None
-
-
-@pytest.mark.parametrize("kind", ["bar", "hbar", "pie", "line", "dots"])
-def test_chart_answers_against_the_figures(kind):
-    checked = 0
-    for seed in range(80):
-        rng = random.Random(seed)
-        data = chart_questions.invent(rng, kind, printed=seed % 2 == 0)
-        assert len(set(data.labels)) == len(data.labels)
-        assert all(len(set(values)) == len(values) == len(data.labels) for values in data.values)
-        assert kind != "pie" or sum(data.values[0]) == 100
-        if len(data.series) > 1:
-            continue
-        for qa in chart_questions.ask(rng, data, printed=True):
-            expected = chart_answer(qa.question, dict(zip(data.labels, data.values[0], strict=True)))
-            if expected is not None:
-                assert qa.answers[0] == expected, (seed, qa)
-                checked += 1
-    assert checked > 150
-
-
-def test_values_that_are_not_printed_can_be_read_off_the_axis():
-    for seed in range(100):
-        values = chart_questions.invent(random.Random(seed), "bar", printed=False).values[0]
-        assert all(value % 2 == 0 or value % 5 == 0 for value in values)
-
-
-def test_bars_are_as_long_as_their_values():
-    """Two bars of the same colour: the ratio of their painted pixels is the ratio of their values."""
-    data = chart_questions.ChartData("hbar", "", ("A", "B"), ("",), ((60.0, 20.0),))
-    style = charts.Style(
-        fonts.BUILT_IN, 12, (255, 255, 255), (0, 0, 0), (200, 200, 200), ((0, 0, 255),), False, False
-    )
-    image = charts.Image.new("RGB", (256, 256), style.paper)
-    rng = random.Random(0)
-    rng.random = lambda: 0.0  # one colour for all bars
-    charts._sideways(rng, charts.ImageDraw.Draw(image), data, style, (4, 10, 250, 250))
-    blue = (np.asarray(image) == (0, 0, 255)).all(axis=2).sum(axis=1)
-    assert blue[:125].max() / blue[135:].max() == pytest.approx(3.0, rel=0.05)
-
-
-def test_receipts_add_up():
-    for seed in range(100):
-        data = form_content.invent_receipt(random.Random(seed))
-        amounts = [
-            (entry.left.lower(), float(entry.right.split()[-1].strip("$")))
-            for entry in data.lines
-            if entry.right
-        ]
-        totals = [value for name, value in amounts if name.startswith(("total", "amount"))]
-        others = [
-            value for name, value in amounts if not name.startswith(("total", "amount", "cash", "change"))
-        ]
-        asked = dict(data.asked)
-        assert totals == [pytest.approx(sum(others))]
-        assert float(asked["total"]) == totals[0]
-        assert "cash" not in asked or float(asked["cash"]) - float(asked["change"]) == pytest.approx(
-            totals[0]
-        )
-
-
-def test_document_answers_stand_on_the_page():
-    for seed in range(100):
-        receipt = form_content.invent_receipt(random.Random(seed))
-        page = "\n".join(entry.text for entry in receipt.lines)
-        for what, answer in receipt.asked:
-            assert answer in page or (what == "address" and all(part in page for part in answer.split(", ")))
-        form = form_content.invent_form(random.Random(seed))
-        shown = {form.title, *(value for _, value in form.fields)}
-        assert all(answer in shown for _, answer in form.asked)
-
-
 def test_text_keeps_off_the_edge():
     """Ink is at least 100 grey levels from its paper; the outermost pixels of smooth paper all are paper."""
     smooth = 0
-    for seed in range(200):
-        scene = words.generate(seed)
+    for seed in range(120):
+        scene = drawn("words", seed)
         text = next(qa for qa in scene.qa if qa.task == "read").answers[0]
         assert 1 <= len(text) <= words.MAX_CHARS
         pixels = np.asarray(scene.image.convert("L"), dtype=int)
@@ -292,7 +203,7 @@ def test_text_keeps_off_the_edge():
             edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
             assert np.abs(edge - pixels[0, 0]).max() < 80, seed
             smooth += 1
-    assert smooth > 60
+    assert smooth > 30
 
 
 def test_streams_of_scenes():
@@ -305,6 +216,6 @@ def test_streams_of_scenes():
 
 
 def test_scene_rows_survive_a_split():
-    rows = [row for seed in range(40) for row in shapes.generate(seed).rows()]
+    rows = [row for seed in range(40) for row in drawn("shapes", seed).rows()]
     train, dev = split_by_image(rows)
     assert not {row.image_name for row in train} & {row.image_name for row in dev}
