@@ -127,7 +127,7 @@ def test_compare_scores_the_same_answer_under_both(kind):
 
 
 def _score(engine: Engine, answer: Answer, spec: str) -> float:
-    """Log-prob of an answer under a spec, token by token through `answer`'s own machinery: one forced prefix at a time."""
+    """Log-prob of an answer under a spec, one forced prefix at a time."""
     backbone, adapter = engine.backbone, engine.adapter
     row = backbone.encode(request().image, backbone.prompt("vqa", "What is it?"))
     total, ids = 0.0, [token.id for token in answer.tokens]

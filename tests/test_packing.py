@@ -22,7 +22,7 @@ def picture(shade: int) -> Image.Image:
 
 
 def test_packed_loss_is_the_rows_own_loss():
-    """Hidden by its neighbours or not, a row's answer tokens get the same log-probs (unequal lengths, two pictures)."""
+    """A row's answer tokens get the same log-probs packed or alone (unequal lengths, two pictures)."""
     backbone, adapter = with_experts()
     groups = [
         [backbone.encode(picture(10), q, a) for q, a in QUESTIONS],
@@ -64,7 +64,7 @@ def test_rows_of_different_prompts_are_refused():
 
 @pytest.mark.parametrize("world", [1, 2])
 def test_processes_share_one_stream(world):
-    """Two processes together read what one alone reads, micro-batch by micro-batch; a resumed one starts where it stopped."""
+    """Two processes together read what one alone reads; a resumed one starts where it stopped."""
     backbone = tiny_backbone()
     config = TrainConfig.from_dict(
         {

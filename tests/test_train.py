@@ -97,7 +97,7 @@ def test_align_with_the_tower_trains_the_tower_too(here):
 
 @pytest.mark.parametrize("routing", ["token", "prefix"])
 def test_a_broken_run_resumes_to_the_same_end(here, monkeypatch, routing):
-    """Stopped after five of eight steps (state of step 4 on disk), resumed: weights equal the unbroken run's."""
+    """Stopped after five of eight steps (step 4 on disk), resumed: weights equal the unbroken run's."""
     smola = BASE["smola"] | {"routing": routing}
     whole = config(output="out/whole", steps=8, smola=smola, pack=1)
     train(whole, quiet=True)
