@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from smola_demo.smola import PAD, TEXT, VISUAL
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from PIL import Image
-
-PAD, TEXT, VISUAL = -1, 0, 1
 
 
 @dataclass(frozen=True)
@@ -169,11 +169,11 @@ class Backbone(ABC):
         inputs = {name: value.to(self.device) for name, value in inputs.items()}
         return Batch(inputs, modality.to(self.device), is_answer.to(self.device))
 
-    def modality_of(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    def modality_of(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """(b, t) ids and mask -> (b, t) int8: VISUAL at placeholders, PAD where masked, TEXT elsewhere."""
         kinds = torch.full_like(input_ids, TEXT, dtype=torch.int8)
         kinds[input_ids == self.image_token_id] = VISUAL
-        return kinds.masked_fill(attention_mask == 0, PAD)
+        return kinds if attention_mask is None else kinds.masked_fill(attention_mask == 0, PAD)
 
     def decode(self, ids: Tensor | Sequence[int]) -> str:
         """The text of answer tokens, without special tokens and outer blanks."""

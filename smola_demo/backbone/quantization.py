@@ -18,6 +18,17 @@ from smola_demo.config import PRECISIONS
 UNQUANTIZED = ["model.vision_tower", "model.multi_modal_projector", "lm_head"]
 
 
+# What transformers notes on a quantized model; without, a dequantized one is saved and moved as plain.
+QUANTIZER_NOTES = (
+    "hf_quantizer",
+    "quantization_method",
+    "is_quantized",
+    "is_loaded_in_4bit",
+    "quantization_config",
+    "_weight_conversions",
+)
+
+
 class PrecisionError(ValueError):
     """A precision that does not work on this device; the sentence names what does."""
 
@@ -97,46 +108,51 @@ def compute_dtype(device: torch.device) -> torch.dtype:
 
 
 def keep_exact(model: Any, device: torch.device) -> None:
-    """Set linears, as they came from disk, to compute alike on every machine and to let gradients through."""
-    from bitsandbytes.nn.modules import Linear4bit
+    """Set linears, as they came from disk, to compute alike on every machine and to let gradients through.
 
-    for module in model.modules():
-        if isinstance(module, Linear4bit):
-            module.compute_dtype = compute_dtype(device)
-            module.compute_type_is_set = True
-            # The AVX-512 kernel rounds to bfloat16 and has no backward: answers would depend on the chip.
-            module.support_avx512bf16_for_cpu = False
+    Raises PrecisionError as `packed_linears` does.
+    """
+    for packed in packed_linears(model).values():
+        packed.compute_dtype = compute_dtype(device)
+        packed.compute_type_is_set = True
+        # The AVX-512 kernel rounds to bfloat16 and has no backward: answers would depend on the chip.
+        packed.support_avx512bf16_for_cpu = False
     # The 8-bit product takes float16 and says so on every call.
     logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
 
 
-def dequantize_linears(model: Any) -> int:
-    """Replace every 4-bit linear by a plain one with the same values in float32; returns their number."""
-    from bitsandbytes.functional import dequantize_4bit
-    from bitsandbytes.nn.modules import Linear4bit
+def dequantize_linears(model: Any) -> None:
+    """Replace every 4-bit linear by a plain one with the same values in float32.
 
-    names = [name for name, module in model.named_modules() if isinstance(module, Linear4bit)]
-    for name in names:
-        packed: Any = model.get_submodule(name)
+    Raises PrecisionError as `packed_linears` does.
+    """
+    from bitsandbytes.functional import dequantize_4bit
+
+    for name, packed in packed_linears(model).items():
         weight = dequantize_4bit(packed.weight.data, packed.weight.quant_state).float()
         plain = nn.Linear(packed.in_features, packed.out_features, packed.bias is not None, device="meta")
         plain.weight = nn.Parameter(weight, requires_grad=False)
-        if packed.bias is not None:
-            plain.bias = packed.bias
+        plain.bias = packed.bias
         model.set_submodule(name, plain)
-    forget_quantizer(model)
-    return len(names)
-
-
-def forget_quantizer(model: Any) -> None:
-    """Drop what transformers notes on a quantized model, so that it is saved and moved as a plain one."""
     for part in (model, model.config, model.config.get_text_config()):
-        for name in (
-            "hf_quantizer",
-            "quantization_method",
-            "is_quantized",
-            "is_loaded_in_4bit",
-            "quantization_config",
-        ):
-            if name in vars(part):
-                delattr(part, name)
+        for note in QUANTIZER_NOTES:
+            vars(part).pop(note, None)
+
+
+def packed_linears(model: Any) -> dict[str, Any]:
+    """Every 4-bit linear by its full name.
+
+    Raises PrecisionError for one on a CPU whose rows are no whole number of blocks: bitsandbytes 0.50 takes
+    wrong constants for it there, from beyond the end of their table.
+    """
+    from bitsandbytes.nn.modules import Linear4bit
+
+    found = {name: module for name, module in model.named_modules() if isinstance(module, Linear4bit)}
+    for name, packed in found.items():
+        block = packed.weight.quant_state.blocksize
+        if packed.weight.device.type == "cpu" and packed.in_features % block:
+            raise PrecisionError(
+                f"'{name}' reads {packed.in_features} numbers, no multiple of {block}, which 4 bits on a CPU "
+                "do not allow: choose bf16 or fp32"
+            )
+    return found
