@@ -48,12 +48,12 @@ def tiny_processor() -> Any:
     return make_processor(tiny_tokenizer(), 256)
 
 
-def tiny_model(seed: int = 0) -> LlavaForConditionalGeneration:
-    """A random Llava: 2 layers of width 32, grouped-query attention, tied head, over a tiny tower."""
+def tiny_model(seed: int = 0, width: int = WIDTH) -> LlavaForConditionalGeneration:
+    """A random Llava: 2 layers, grouped-query attention, tied head, over a tiny tower."""
     processor = tiny_processor()
     text = LlamaConfig(
         vocab_size=len(processor.tokenizer),
-        hidden_size=WIDTH,
+        hidden_size=width,
         intermediate_size=64,
         num_hidden_layers=LAYERS,
         num_attention_heads=4,

@@ -15,8 +15,8 @@ from torch import Tensor
 from smola_demo.backbone.base import Backbone, Encoded
 from smola_demo.backbone.connector import base_folder, overlay, revision_of
 from smola_demo.backbone.quantization import dequantize_linears, keep_exact
-from smola_demo.smola import TEXT, VISUAL
 from smola_demo.backbone.store import checkpoint, load_model, load_processor
+from smola_demo.smola import TEXT, VISUAL
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -156,7 +156,6 @@ def _skeleton(groups: Sequence[str], layers: Sequence[str], experts: int) -> dic
         "height": total + FOOT_PX,
         "margin": {"l": 22, "r": 16, "t": 0, "b": FOOT_PX},
         "showlegend": False,
-        "uirevision": "routing",
         "annotations": [],
     }
     data, top = [], 0

@@ -155,6 +155,7 @@ class AskTab:
             parts,
             self.spec,
             js=mark,
+            trigger_mode="always_last",
             queue=False,
             **QUIET,
         )

@@ -5,6 +5,7 @@ let value = null;
 let Plotly = null;
 let picked = null; // {group, expert, layer} as indices
 let pending = false;
+let zoom = null; // the visitor's range of layers; kept here, since a redraw with given ranges forgets it
 let held = false; // a zoom is being dragged: drawing now would break it off
 
 const choice = (name) => find(`input[name="routing-${name}"]:checked`).value;
@@ -75,6 +76,8 @@ const decorate = (layout, groups) => {
     tickvals: [ends[0] ?? zmin, at, ends[1] ?? zmax],
     ticktext: [number(zmin), name, number(zmax)],
   };
+  if (zoom && zoom[1] > value.layers.length) zoom = null;
+  if (zoom) groups.forEach((_, g) => (layout[`xaxis${g ? g + 1 : ""}`].range = [...zoom]));
   const ink = smola.css("--body-text-color");
   layout.annotations = layout.annotations.map((note, g) => {
     const phase = phaseOf(g);
@@ -175,6 +178,13 @@ const wire = () => {
   if (plot.dataset.ready) return;
   plot.dataset.ready = "yes";
   smola.keepSize(plot, Plotly);
+  plot.on("plotly_relayout", (changes) => {
+    if (Object.keys(changes).some((key) => /^xaxis\d*\.(range|autorange)/.test(key))) zoom = [...plot._fullLayout.xaxis.range];
+  });
+  plot.on("plotly_doubleclick", () => {
+    zoom = null;
+    redraw();
+  });
   plot.addEventListener("pointerdown", () => (held = true));
   for (const end of ["pointerup", "pointercancel"]) {
     window.addEventListener(end, () => {

@@ -57,7 +57,7 @@ window.smola ??= (() => {
     return styled;
   };
 
-  const config = { responsive: false, displaylogo: false, displayModeBar: false, doubleClick: "reset", scrollZoom: false };
+  const config = { responsive: false, displaylogo: false, displayModeBar: false, doubleClick: false, scrollZoom: false };
   const touch = () => window.matchMedia("(pointer: coarse)").matches;
 
   const keepSize = (node, Plotly) => {
