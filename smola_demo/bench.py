@@ -49,7 +49,8 @@ def overhead(engine: Engine, rounds: int) -> dict[str, Any]:
 
     times: dict[str, list[float]] = {name: [] for name in ("prefill", "decode", "capture")}
     plain: dict[str, list[float]] = {"prefill": [], "decode_per_token": []}
-    run(), bare()
+    run()
+    bare()
     for _ in tqdm(range(rounds), desc="bench", unit="pair", file=sys.stderr):
         with_experts, without, recorded = run(), bare(), run(record=True)
         times["prefill"].append(with_experts.prefill_s / without.prefill_s)

@@ -257,7 +257,7 @@ def _routing(trace: RoutingTrace) -> dict[str, Any]:
             part.mean(part.share()).mean(1),
             part.entropy().mean(1),
         )
-        served = part.serves().any(axis=1)
+        served = [bool(tokens.any()) for tokens in part.serves()]
         phases[name] = {
             group: {
                 "mean_weight": weight[g].tolist(),
@@ -266,7 +266,7 @@ def _routing(trace: RoutingTrace) -> dict[str, Any]:
                 "uniform_entropy": math.log(weight.shape[-1]),
             }
             for g, group in enumerate(trace.groups)
-            if bool(served[g].any())
+            if served[g]
         }
     return phases
 

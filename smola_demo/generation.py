@@ -20,7 +20,7 @@ from smola_demo.smola import TokenContext
 from smola_demo.trace import Recorder, capture
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from torch import Tensor
 
@@ -205,7 +205,7 @@ def stream(
     spec: AblationSpec,
     max_new_tokens: int,
     record: bool,
-) -> Iterator[NewToken | Generation]:
+) -> Generator[NewToken | Generation]:
     """Run `generate` on one row in a thread and hand its tokens over as they come, then the Generation.
 
     Closing the iterator ends the work between two tokens and waits for it, so the model is free afterwards.

@@ -150,7 +150,7 @@ class AskTab:
         parts = [self.group, self.expert, self.layers, self.kind]
         mark = "(g, e, l, k) => { window.smola?.pick?.(g, e, l); return [g, e, l, k]; }"
         gr.on(
-            [part.input for part in parts],
+            [self.group.input, self.expert.input, self.layers.change, self.kind.input],
             comparison.spec_text,
             parts,
             self.spec,
