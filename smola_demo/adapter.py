@@ -134,8 +134,7 @@ class Adapter:
             handle.remove()
         for site in self.sites:
             _replace(self.model, site.path, site.linear.base_layer)
-        self._context = None
-        self.call.step = None
+        self._context = self.call.step = None
 
     def _before_model(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """A plain call of the model (generate, a Trainer) starts its own context with every new prompt."""
@@ -171,8 +170,7 @@ def _replace(model: nn.Module, path: str, module: nn.Module) -> None:
 
 def _widths(linear: nn.Module, path: str) -> tuple[int, int]:
     try:
-        # nn.Linear and all kinds of bitsandbytes have both.
-        return int(linear.in_features), int(linear.out_features)  # type: ignore[arg-type]
+        return int(linear.in_features), int(linear.out_features)  # type: ignore[arg-type]  # all kinds do
     except AttributeError:
         raise AdapterError(
             f"{path} is a {type(linear).__name__}, not a linear layer: it cannot carry experts"
@@ -267,8 +265,8 @@ def read_config(folder: str | Path) -> tuple[SmolaConfig, dict[str, Any]]:
         raise AdapterError(f"no experts at {folder}: {CONFIG_NAME} is missing") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise AdapterError(f"{path} is not valid JSON ({error}): fetch the experts again") from None
-    if not isinstance(facts, dict) or facts.get("peft_type") != PEFT_TYPE:
-        kind = facts.get("peft_type") if isinstance(facts, dict) else type(facts).__name__
+    kind = facts.get("peft_type") if isinstance(facts, dict) else type(facts).__name__
+    if kind != PEFT_TYPE:
         raise AdapterError(f"{path} describes a {kind} adapter, not {PEFT_TYPE}: choose SMoLA experts")
     fields = SmolaConfig.__dataclass_fields__
     try:
