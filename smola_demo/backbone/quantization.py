@@ -147,8 +147,9 @@ def packed_linears(model: Any) -> dict[str, Any]:
     """
     from bitsandbytes.nn.modules import Linear4bit
 
-    modules: dict[str, Any] = dict(model.named_modules())
-    found = {name: module for name, module in modules.items() if isinstance(module, Linear4bit)}
+    found: dict[str, Any] = {
+        n: module for n, module in model.named_modules() if isinstance(module, Linear4bit)
+    }
     for name, packed in found.items():
         block = packed.weight.quant_state.blocksize
         if packed.weight.device.type == "cpu" and packed.in_features % block:
