@@ -1,0 +1,208 @@
+"""The page in a real browser when things are unusual: bad pictures, loading, a prefix, the real model."""
+
+# ruff: noqa: F811  a test names the fixtures it wants
+
+from __future__ import annotations
+
+import contextlib
+import struct
+import subprocess
+import sys
+import threading
+import urllib.request
+import zlib
+from pathlib import Path
+
+import pytest
+from browsing import (  # noqa: F401  fixtures
+    PLOT,
+    SCREENS,
+    Visit,
+    address,
+    assets,
+    browser,
+    engine,
+    free_port,
+    picture,
+    serving,
+    visit,
+)
+from fake_engine import FakeEngine
+from PIL import Image
+
+from smola_demo import ui
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.filterwarnings("default"),  # the server runs in this process, and its warnings are not ours
+]
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def huge_png(path):
+    """A PNG of 30,000 by 30,000 pixels in a few kilobytes: only its header is ever read."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b"\0" * 9000))
+        + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"), [("text", "is not a picture"), ("huge", "too large"), ("empty", "empty")]
+)
+def test_a_bad_upload_is_one_sentence(visit, tmp_path, kind, said, capfd):
+    path = tmp_path / f"{kind}.png"
+    if kind == "huge":
+        huge_png(path)
+    else:
+        path.write_text("plain text" if kind == "text" else "")
+    page = visit.open().page
+    page.set_input_files("#picture input[type=file]", str(path))
+    visit.until("(said) => document.querySelector('#picture-note .note').textContent.includes(said)", said)
+    page.wait_for_selector("#picture img", state="detached")
+    assert "Traceback" not in capfd.readouterr().err
+    page.click("#ask")
+    visit.answered("error")
+    assert "Choose or upload a picture first." in visit.text(".answer-message")
+
+
+@pytest.mark.parametrize("kind", ["cmyk", "gif", "alpha", "tiny"])
+def test_unusual_pictures_are_fine(visit, tmp_path, kind):
+    path = tmp_path / {"cmyk": "a.jpg", "gif": "a.gif", "alpha": "a.png", "tiny": "a.png"}[kind]
+    if kind == "cmyk":
+        Image.new("CMYK", (60, 40), (0, 120, 200, 10)).save(path)
+    elif kind == "gif":
+        frames = [Image.new("P", (60, 40), i) for i in range(3)]
+        frames[0].save(path, save_all=True, append_images=frames[1:])
+    else:
+        Image.new("RGBA", (1, 1) if kind == "tiny" else (60, 40), (9, 200, 9, 100)).save(path)
+    page = visit.open().page
+    visit.upload(path)
+    page.click("#ask")
+    visit.answered()
+    assert page.locator("#picture-note .note").text_content() == ""
+
+
+def test_the_page_is_there_while_the_model_loads(browser, assets):
+    gate = threading.Event()
+
+    def build(report):
+        report(30_000_000, 116_000_000, "language model")
+        gate.wait(60)
+        return FakeEngine()
+
+    with serving(ui.EngineHandle(build).start(), assets) as address:
+        context = browser.new_context(**SCREENS["wide"])
+        page = Visit(context.new_page(), address).page
+        page.goto(address)
+        page.wait_for_function(
+            "document.querySelector('#loading .note')?.textContent.includes('30 of 116 MB')"
+        )
+        assert page.is_disabled("#ask")
+        gate.set()
+        page.wait_for_selector("#ask:not([disabled])")
+        page.wait_for_selector("#loading", state="hidden")
+        assert "trained for 4,000 steps" in page.inner_text("#answer")
+        context.close()
+
+
+def test_a_failed_load_is_said_on_the_page(browser, assets):
+    def build(_report):
+        raise ValueError("no experts at /nowhere: name a folder with adapter_config.json")
+
+    with serving(ui.EngineHandle(build).start(), assets) as address:
+        context = browser.new_context(**SCREENS["wide"])
+        page = Visit(context.new_page(), address).page
+        page.goto(address)
+        page.wait_for_function(
+            "document.querySelector('#loading .note')?.textContent.includes('No experts at /nowhere')"
+        )
+        assert page.is_disabled("#ask")
+        context.close()
+
+
+def test_the_page_works_behind_a_prefix(browser, assets, picture):
+    import gradio as gr
+    import uvicorn
+    from fastapi import FastAPI
+
+    page = ui.build(ui.EngineHandle.of(FakeEngine()), assets=assets)
+    settings = {
+        k: v for k, v in ui.launch_kwargs().items() if k in ("theme", "css", "ssr_mode", "max_file_size")
+    }
+    app = gr.mount_gradio_app(FastAPI(), page, path="/deep/tool", **settings)
+    number = free_port()
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=number, log_level="error"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    try:
+        context = browser.new_context(**SCREENS["wide"])
+        found = Visit(context.new_page(), f"http://127.0.0.1:{number}/deep/tool/")
+        for _ in range(100):
+            with contextlib.suppress(Exception):
+                found.open()
+                break
+        found.upload(picture)
+        found.page.click("#ask")
+        found.answered()
+        assert found.page.evaluate(f"{PLOT}.data.length") == 6
+        assert found.missing == []
+        assert [e for e in found.errors if "favicon.ico" not in e] == []  # the outer app has no icon
+        context.close()
+    finally:
+        server.should_exit = True
+        thread.join(20)
+
+
+@pytest.mark.slow
+def test_the_real_page_on_the_embedded_model(browser, tmp_path, picture):
+    """`python app.py` as a user starts it: one answer, one ablation. Needs the weights in the cache."""
+    pytest.importorskip("smola_demo.engine")
+    number = free_port()
+    log = (tmp_path / "app.log").open("w")
+    command = [sys.executable, str(ROOT / "app.py"), "--port", str(number)]
+    process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT)
+    address = f"http://127.0.0.1:{number}/"
+    try:
+        context = browser.new_context(**SCREENS["wide"])
+        found = Visit(context.new_page(), address)
+        found.page.set_default_timeout(300_000)
+        until_served(address, process)
+        found.open()
+        assert "computed" in found.text("#answer") or "NF4" in found.text("#answer")
+        found.upload(picture)
+        found.page.click("#ask")
+        found.answered()
+        assert found.text(".answer-text")
+        found.page.click("#ablate")
+        found.page.wait_for_selector(".comparison[data-state=done], .comparison[data-state=error]")
+        if found.page.is_visible(".comparison-message"):
+            assert "experts" in found.text(".comparison-message")
+        else:
+            assert "modules touched" in found.text(".comparison-facts")
+        assert found.errors == []
+        context.close()
+    finally:
+        process.terminate()
+        process.wait(30)
+        log.close()
+    assert "Traceback" not in (tmp_path / "app.log").read_text()
+
+
+def until_served(address, process):
+    """Return when the address answers; fail when the process ends first."""
+    waiting = threading.Event()
+    for _ in range(600):
+        assert process.poll() is None, "app.py ended before it served the page"
+        with contextlib.suppress(OSError), urllib.request.urlopen(address, timeout=5):
+            return
+        waiting.wait(0.2)
+    pytest.fail("app.py did not serve the page in two minutes")
