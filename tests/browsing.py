@@ -165,7 +165,7 @@ def visit(browser, address, engine, request):
     found = Visit(context.new_page(), address)
     yield found
     context.close()
-    assert engine.idle.wait(WAIT / 1000) or not engine.running
+    assert engine.idle.wait(WAIT / 1000)
 
 
 PLOT = "document.querySelector('.routing-plot')"

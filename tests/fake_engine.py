@@ -42,6 +42,12 @@ class FakeError(ValueError):
     """A request that cannot be answered, in one sentence."""
 
 
+def set_event() -> threading.Event:
+    event = threading.Event()
+    event.set()
+    return event
+
+
 @dataclass
 class FakeEngine:
     """token_s and prefill_s: seconds a token and the prompt take. fail: the second step breaks like a bug."""
@@ -56,7 +62,7 @@ class FakeEngine:
     running: int = 0
     most_running: int = 0
     closed_early: int = 0
-    idle: threading.Event = field(default_factory=threading.Event)
+    idle: threading.Event = field(default_factory=set_event)
 
     def info(self) -> EngineInfo:
         """Plausible facts."""

@@ -39,8 +39,14 @@ def test_shares_are_each_experts_part_of_its_group_in_the_layer():
                 assert found[g, layer, e] == pytest.approx(float(contribution[g, layer, e]) / total, rel=1e-5)
 
 
-def test_nothing_contributed_is_zero_not_a_division_error():
-    assert not shares(np.zeros((3, 2, 4), np.float32)).any()
+def test_where_nothing_contributes_there_is_no_share_and_the_page_is_told():
+    assert np.isnan(shares(np.zeros((3, 2, 4), np.float32))).all()
+    weight, contribution = arrays()
+    view = view_of(weight, np.zeros_like(contribution))
+    assert view["frames"]["prompt"]["share"][0][0] == [None] * 4
+    assert "contribute nothing" in view["notice"]
+    assert view["reach"]["share"] == 0.01
+    assert view_of(weight, contribution)["notice"] == ""
 
 
 def test_view_is_json_and_carries_every_number():

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 # One hue per group, everywhere on the page; blue, vermilion and green stay apart for colour-blind eyes.
 GROUP_COLOURS: dict[str, dict[str, str]] = {
     "visual": {"light": "#0b6cb0", "dark": "#62b5f2"},
-    "text": {"light": "#bf4f06", "dark": "#f39a5f"},
+    "text": {"light": "#b34703", "dark": "#f39a5f"},
     "multimodal": {"light": "#0a7d5c", "dark": "#4bcba3"},
 }
 OTHER_COLOUR = {"light": "#55606e", "dark": "#a9b4c2"}

@@ -16,14 +16,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MAX_CELLS = 5000
+IDLE = "These experts are routed to but contribute nothing: their output is zero, as before training."
 
 ROW_PX, HEAD_PX, LEGEND_HEAD_PX, LEGEND_PX, FOOT_PX = 17, 26, 46, 24, 34
 
 
 def shares(contribution: np.ndarray) -> np.ndarray:
-    """(G, L, E) norms → each expert's share of its group's sum in that layer; 0 where nothing contributes."""
+    """(G, L, E) norms → each expert's share of its group's sum in that layer; NaN where none contributes."""
     total = contribution.sum(-1, keepdims=True)
-    return np.divide(contribution, total, out=np.zeros_like(contribution), where=total > 0)
+    return np.divide(contribution, total, out=np.full_like(contribution, np.nan), where=total > 0)
 
 
 def pool_layers(
@@ -73,6 +74,7 @@ def routing_view(
         "range": {m: _top(drawn, m, uniform) for m in ("weight", "share")},
         "reach": {m: _reach(drawn, m, uniform) for m in ("weight", "share")},
         "titles": titles(layers, names),
+        "notice": IDLE if frames and not any(np.nansum(c) for _, c, _ in frames.values()) else "",
         "summary": summary(groups, names, uniform, drawn),
         "scales": scales(groups),
         "figure": _skeleton(groups, names, experts),

@@ -8,7 +8,7 @@ const facts = (list, entries) =>
 
 const chip = ([text, probability]) => {
   const percent = `${Math.round(probability * 100)} %`;
-  const visible = text.replaceAll("\n", "⏎").trim() || "␣";
+  const visible = smola.visible(text);
   const node = el("li", { title: `${visible}: ${percent}` }, el("span", {}, visible), el("small", {}, percent));
   node.style.setProperty("--p", probability);
   return node;
@@ -16,7 +16,7 @@ const chip = ([text, probability]) => {
 
 const tokens = (next) => {
   const list = find(".answer-tokens");
-  const same = shown.length <= next.length && shown.every(([text], i) => text === next[i][0]);
+  const same = shown.length <= next.length && shown.every(([text, p], i) => text === next[i][0] && p === next[i][1]);
   if (!same) list.replaceChildren();
   next.slice(same ? shown.length : 0).forEach((token) => list.append(chip(token)));
   shown = next;

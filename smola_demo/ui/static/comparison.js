@@ -19,7 +19,7 @@ const words = (spot, list) =>
 const strip = (list, reach) =>
   find(".strip").replaceChildren(
     ...list.map(([text, change]) => {
-      const visible = text.replaceAll("\n", "⏎").trim() || "␣";
+      const visible = smola.visible(text);
       const node = el("li", { title: `${visible}: ${signed(change, 4)} nats` }, el("span", {}, visible), el("small", {}, signed(change, 2)));
       node.dataset.sign = change < 0 ? "less" : "more";
       node.style.setProperty("--size", Math.min(1, Math.abs(change) / reach));

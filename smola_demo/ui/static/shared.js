@@ -15,6 +15,9 @@ window.smola ??= (() => {
     return node;
   };
 
+  // A token as it may stand on screen: blanks and control tokens get a sign.
+  const visible = (text) => (/^<\|.*\|>$/.test(text) ? "(end)" : text.replaceAll("\n", "⏎").trim() || "␣");
+
   let library = null;
   const plotly = (source) => {
     library ??= new Promise((resolve, reject) => {
@@ -85,6 +88,6 @@ window.smola ??= (() => {
     run();
   };
 
-  return { css, dark, mode, element, plotly, onTheme, themed, config, touch, keepSize, live };
+  return { css, dark, mode, element, visible, plotly, onTheme, themed, config, touch, keepSize, live };
 })();
 const { element: el } = window.smola;
