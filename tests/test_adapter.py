@@ -189,7 +189,7 @@ def test_parameters_are_counted_once_and_as_the_shapes_say():
 
 @both
 def test_only_experts_get_gradients_and_change_in_a_step(config: SmolaConfig):
-    adapter = tiny_adapter(config)
+    adapter = tiny_adapter(config, model=tiny_llama().requires_grad_(True))
     own = {id(p) for p in adapter.parameters()}
     before = {name: p.detach().clone() for name, p in adapter.model.named_parameters()}
     ids = prompt()

@@ -25,7 +25,7 @@ def routing_name(config: SmolaConfig) -> str:
 
 
 def tiny_llama(seed: int = 0) -> LlamaForCausalLM:
-    """Grouped-query attention, no dropout, weights wide enough that every token's logits differ."""
+    """Grouped-query attention, frozen as backbones are, weights wide enough that all logits differ."""
     config = LlamaConfig(
         vocab_size=VOCABULARY,
         hidden_size=WIDTH,
@@ -58,9 +58,11 @@ def targets(model: nn.Module) -> dict[str, tuple[int, str]]:
     return found
 
 
-def tiny_adapter(config: SmolaConfig = SMALL, trained: bool = True, seed: int = 0) -> Adapter:
-    """A fresh tiny model with experts; `trained` fills B and moves the scales, so that the experts matter."""
-    model = tiny_llama()
+def tiny_adapter(
+    config: SmolaConfig = SMALL, trained: bool = True, seed: int = 0, model: LlamaForCausalLM | None = None
+) -> Adapter:
+    """A tiny model with experts; `trained` fills B and moves the scales, so that the experts matter."""
+    model = model or tiny_llama()
     adapter = attach(model, config, targets(model), model.model, modality_of, seed=seed)
     if trained:
         scramble(adapter, seed)
