@@ -101,7 +101,8 @@ def train(config: TrainConfig, resume: bool = False, quiet: bool = False) -> Tra
     )
     state_folder = Path("runs") / Path(config.output).name
     config_text = json.dumps(config.to_dict(), sort_keys=True)
-    done = load_state(state_folder, params, optimizer, config_text) if resume else 0
+    done, spent = load_state(state_folder, params, optimizer, config_text) if resume else (0, 0.0)
+    start -= spent  # seconds count from the run's first start, pauses left out
     loss_module = AnswerLoss(backbone, adapter)
     loss_module, optimizer = accelerator.prepare(loss_module, optimizer)
     batches = loader(config, backbone, done, accelerator.num_processes, accelerator.process_index)
@@ -129,7 +130,7 @@ def train(config: TrainConfig, resume: bool = False, quiet: bool = False) -> Tra
         log.write(step, losses, adapter)
         last = step == config.steps
         if accelerator.is_main_process and (last or step % config.save_every == 0):
-            save_state(state_folder, params, optimizer.optimizer, step, config_text)
+            save_state(state_folder, params, optimizer.optimizer, step, config_text, time.monotonic() - start)
     bar.close()
     dev_loss = _dev_loss(config, backbone, loss_module, accelerator.device)
     seconds = time.monotonic() - start

@@ -28,9 +28,14 @@ class StateError(ValueError):
 
 
 def save_state(
-    folder: Path, params: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer, step: int, config: str
+    folder: Path,
+    params: Mapping[str, nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    step: int,
+    config: str,
+    seconds: float,
 ) -> None:
-    """Write the state after `step` optimizer steps; `config` is the run's config as JSON, to compare with."""
+    """Write the state after `step` steps and `seconds` of work; `config` is the run's, as JSON, to compare."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {}
     for name, parameter in params.items():
@@ -39,14 +44,14 @@ def save_state(
             if moment in optimizer.state[parameter]:
                 tensors[f"{moment}/{name}"] = optimizer.state[parameter][moment].cpu().contiguous()
     partial = folder / (STATE_NAME + ".partial")
-    save_file(tensors, partial, metadata={"step": str(step), "config": config})
+    save_file(tensors, partial, metadata={"step": str(step), "config": config, "seconds": str(seconds)})
     partial.replace(folder / STATE_NAME)
 
 
 def load_state(
     folder: Path, params: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer, config: str
-) -> int:
-    """Restore a saved state and return its step. Raises StateError if there is none or of another config."""
+) -> tuple[int, float]:
+    """Restore a saved state; returns its step and seconds. Raises StateError if it is absent or another run's."""
     path = folder / STATE_NAME
     if not path.is_file():
         raise StateError(f"nothing to resume: {path} does not exist; start without --resume")
@@ -54,7 +59,7 @@ def load_state(
         with safetensors.safe_open(path, framework="pt") as file:
             facts = file.metadata() or {}
             _same_config(json.loads(facts["config"]), json.loads(config), path)
-            step = int(facts["step"])
+            step, seconds = int(facts["step"]), float(facts.get("seconds", 0))
             for name, parameter in params.items():
                 with torch.no_grad():
                     parameter.copy_(file.get_tensor(f"parameter/{name}"))
@@ -63,7 +68,7 @@ def load_state(
                     optimizer.state[parameter] = {"step": torch.tensor(float(step)), **moments}
     except (safetensors.SafetensorError, KeyError) as error:
         raise StateError(f"{path} cannot be resumed ({error}): delete it and start again") from None
-    return step
+    return step, seconds
 
 
 def _same_config(saved: dict[str, object], current: dict[str, object], path: Path) -> None:
