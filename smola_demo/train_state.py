@@ -35,7 +35,7 @@ def save_state(
     config: str,
     seconds: float,
 ) -> None:
-    """Write the state after `step` steps and `seconds` of work; `config` is the run's, as JSON, to compare."""
+    """Write the state after `step` steps and `seconds` of work; `config` is JSON, to compare."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {}
     for name, parameter in params.items():
@@ -51,7 +51,7 @@ def save_state(
 def load_state(
     folder: Path, params: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer, config: str
 ) -> tuple[int, float]:
-    """Restore a saved state; returns its step and seconds. Raises StateError if it is absent or another run's."""
+    """Restore a saved state; returns its step and seconds. Raises StateError if it is absent or does not fit."""
     path = folder / STATE_NAME
     if not path.is_file():
         raise StateError(f"nothing to resume: {path} does not exist; start without --resume")

@@ -16,7 +16,6 @@ from transformers import AutoModelForImageTextToText
 
 from smola_demo.backbone import BackboneError, load_backbone
 from smola_demo.backbone.base import PAD, TEXT, VISUAL
-from smola_demo.backbone.quantization import PrecisionError, choose, pick_device
 
 START, END = 1, 2
 
@@ -279,34 +278,6 @@ def test_prompt_is_the_tasks(backbone):
 def test_unknown_backbone_is_one_sentence():
     with pytest.raises(BackboneError, match="no backbone 'llava-7b': there is 'embedded'"):
         load_backbone("llava-7b")
-
-
-def test_auto_on_a_cpu_is_nf4_computed_in_fp32():
-    plan = choose("auto", "cpu")
-    assert (plan.precision, plan.dequantize, plan.device.type) == ("nf4", True, "cpu")
-    assert plan.compute == "NF4 weights, computed in fp32"
-    assert not choose("nf4", "cpu").dequantize
-    assert choose("nf4", "cpu", dequantize=True) == plan
-    assert not choose("auto", "cpu", dequantize=False).dequantize
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("fp8", "cpu"), "no precision 'fp8': choose auto, nf4, int8, bf16, fp32"),
-        (("fp32", "cpu", True), "only nf4 weights can be dequantized, not fp32"),
-        (("auto", "tpu"), "no device 'tpu': choose auto, cpu or cuda"),
-        (("auto", "xla"), "no device 'xla': choose auto, cpu or cuda"),
-        (("auto", "cuda:99"), "device 'cuda:99' is not on this machine"),
-    ],
-)
-def test_precision_and_device_errors_name_the_choices(arguments, message):
-    with pytest.raises(PrecisionError, match=message):
-        choose(*arguments)
-
-
-def test_device_auto_is_there():
-    assert torch.zeros(1, device=pick_device()).device.type == pick_device().type
 
 
 def test_importing_loads_no_torch():

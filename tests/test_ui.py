@@ -42,6 +42,16 @@ def handlers(engine=None, handle=None, examples=()):
     return AskHandlers(handle, StopFlags(), list(examples), lambda run: run)
 
 
+def ask(do, *inputs):
+    do.begin_ask(VISITOR)
+    return do.ask(*inputs, VISITOR)
+
+
+def ablate(do, *inputs):
+    do.begin_ablate(VISITOR)
+    return do.ablate(*inputs, VISITOR)
+
+
 def event(**data):
     return gr.EventData(target=None, _data=data)
 
@@ -55,8 +65,7 @@ def skipped(value):
 
 def test_ask_streams_text_then_figures(picture):
     do = handlers()
-    do.begin_ask(VISITOR)
-    values = [json.loads(out[0]) for out in do.ask(picture, "caption", None, VISITOR)]
+    values = [json.loads(out[0]) for out in ask(do, picture, "caption", None)]
     assert [v["state"] for v in values[:-1]] == ["writing"] * (len(values) - 1)
     lengths = [len(v["text"]) for v in values]
     assert lengths == sorted(lengths)
@@ -73,11 +82,12 @@ def test_ask_streams_text_then_figures(picture):
 
 def test_buttons_come_back(picture):
     do = handlers()
-    *_, last = do.ask(picture, "caption", None, VISITOR)
-    ask, stop, ablate = last[2:]
-    assert (ask["interactive"], stop["interactive"], ablate["interactive"]) == (True, False, True)
+    *_, last = ask(do, picture, "caption", None)
+    assert [b["interactive"] for b in last[2:]] == [True, False, True]
     first = do.begin_ask(VISITOR)
     assert [b["interactive"] for b in first[1:]] == [False, True, False]
+    without = handlers(FakeEngine(state="none", groups=()))
+    assert [b["interactive"] for b in without.buttons()] == [True, False, False]
 
 
 def test_confidence_is_the_mean_token_probability(picture):
@@ -105,7 +115,7 @@ def test_map_comes_at_most_four_times_a_second_and_at_the_end(picture):
 
 def test_map_of_a_run_has_prompt_and_answer(picture):
     do = handlers()
-    maps = [json.loads(out[1]) for out in do.ask(picture, "caption", None, VISITOR) if not skipped(out[1])]
+    maps = [json.loads(out[1]) for out in ask(do, picture, "caption", None) if not skipped(out[1])]
     assert set(maps[0]["frames"]) == {"prompt"}
     last = maps[-1]["frames"]
     assert last["prompt"]["served"] == [True, True, True]
@@ -122,7 +132,7 @@ def test_map_of_a_run_has_prompt_and_answer(picture):
     ],
 )
 def test_bad_input_is_one_sentence_on_the_page(picture, payload, task, question, said, capsys):
-    outs = list(handlers().ask(picture if payload else None, task, question, VISITOR))
+    outs = list(ask(handlers(), picture if payload else None, task, question))
     assert len(outs) == 1
     value = json.loads(outs[0][0])
     assert value["state"] == "error"
@@ -132,7 +142,7 @@ def test_bad_input_is_one_sentence_on_the_page(picture, payload, task, question,
 
 
 def test_a_bug_shows_no_details_and_is_logged(picture, capsys):
-    *_, last = handlers(FakeEngine(fail=True)).ask(picture, "caption", None, VISITOR)
+    *_, last = ask(handlers(FakeEngine(fail=True)), picture, "caption", None)
     value = json.loads(last[0])
     assert value["message"] == "Something went wrong on the server; its log says what."
     assert "secret" not in last[0]
@@ -143,8 +153,7 @@ def test_a_bug_shows_no_details_and_is_logged(picture, capsys):
 def test_stop_ends_between_two_tokens_and_closes_the_engine(picture):
     engine = FakeEngine()
     do = handlers(engine)
-    do.begin_ask(VISITOR)
-    run = do.ask(picture, "caption", None, VISITOR)
+    run = ask(do, picture, "caption", None)
     next(run)
     next(run)
     assert engine.running == 1
@@ -169,15 +178,14 @@ def test_stop_before_the_queue_lets_go_starts_nothing(picture):
 
 def test_stop_is_for_one_visitor_only(picture):
     do = handlers()
-    do.begin_ask(VISITOR)
     do.stop(SimpleNamespace(session_hash="somebody else"))
-    *_, last = do.ask(picture, "caption", None, VISITOR)
+    *_, last = ask(do, picture, "caption", None)
     assert json.loads(last[0])["state"] == "done"
 
 
 def test_closing_the_page_closes_the_engine(picture):
     engine = FakeEngine()
-    run = handlers(engine).ask(picture, "caption", None, VISITOR)
+    run = ask(handlers(engine), picture, "caption", None)
     next(run)
     run.close()
     assert (engine.running, engine.closed_early) == (0, 1)
@@ -185,11 +193,34 @@ def test_closing_the_page_closes_the_engine(picture):
 
 def test_leaving_forgets_the_flag_and_ends_the_run():
     flags = StopFlags()
-    flags.begin("a")
+    assert flags.begin("a")
     flag = flags.flag("a")
-    flags.forget("a")
+    flags.end("a")
     assert flag.is_set()
-    assert not flags.flag("a").is_set()
+    assert flags.flag("a") is None
+
+
+def test_pressing_enter_twice_asks_once(picture):
+    engine = FakeEngine()
+    do = handlers(engine)
+    run = ask(do, picture, "caption", None)
+    next(run)
+    assert all(skipped(v) for v in do.begin_ask(VISITOR))
+    list(run)
+    (ignored,) = do.ask(picture, "caption", None, VISITOR)
+    assert all(skipped(v) for v in ignored)
+    assert engine.most_running == 1
+    *_, last = ask(do, picture, "caption", None)
+    assert json.loads(last[0])["state"] == "done"
+
+
+def test_a_full_queue_gives_the_buttons_back():
+    do = handlers()
+    do.begin_ask(VISITOR)
+    value, *rest = do.ask_refused(VISITOR)
+    assert "try again" in json.loads(value)["message"]
+    assert [b["interactive"] for b in rest] == [True, False, True]
+    assert do.stops.flag(VISITOR.session_hash) is None
 
 
 # ---------------------------------------------------------------- ablating
@@ -265,8 +296,7 @@ def test_word_diff_keeps_every_word():
 
 def test_ablate_shows_both_answers_and_what_changed(picture):
     do = handlers()
-    do.begin_ablate(VISITOR)
-    outs = list(do.ablate(picture, "caption", None, "visual:3@8-15", VISITOR))
+    outs = list(ablate(do, picture, "caption", None, "visual:3@8-15"))
     assert json.loads(outs[0][0])["state"] == "running"
     value = json.loads(outs[-1][0])
     assert value["state"] == "done"
@@ -293,7 +323,7 @@ def test_ablate_shows_both_answers_and_what_changed(picture):
     ],
 )
 def test_a_spec_that_does_not_fit_is_one_sentence(picture, spec, said, capsys):
-    (out,) = handlers().ablate(picture, "caption", None, spec, VISITOR)
+    (out,) = ablate(handlers(), picture, "caption", None, spec)
     assert json.loads(out[0]) == {"state": "error", "message": said}
     assert out[1]["interactive"] is True
     assert capsys.readouterr().err == ""
@@ -484,14 +514,14 @@ def test_a_failed_load_is_one_sentence(error, said, picture, capsys):
     handle.load()
     assert handle.status == said
     assert ("CUDA exploded" in capsys.readouterr().err) == isinstance(error, RuntimeError)
-    (out,) = handlers(handle=handle).ask(picture, "caption", None, VISITOR)
+    (out,) = ask(handlers(handle=handle), picture, "caption", None)
     assert json.loads(out[0])["message"] == said
     assert out[2]["interactive"] is False
 
 
 def test_asking_while_loading_is_told_so(picture):
     handle = EngineHandle(lambda _report: FakeEngine())
-    (out,) = handlers(handle=handle).ask(picture, "caption", None, VISITOR)
+    (out,) = ask(handlers(handle=handle), picture, "caption", None)
     assert "still loading" in json.loads(out[0])["message"]
 
 
@@ -515,7 +545,7 @@ def test_training_state_is_always_on_screen(state, said):
 def test_without_experts_the_map_says_so(picture):
     do = handlers(FakeEngine(state="none", groups=(), experts=0, layers=0))
     assert "No experts are loaded" in json.loads(do.loaded()[1])["notice"]
-    *_, last = do.ask(picture, "caption", None, VISITOR)
+    *_, last = ask(do, picture, "caption", None)
     assert json.loads(last[0])["state"] == "done"
 
 

@@ -44,60 +44,80 @@ class AskHandlers:
 
     def begin_ask(self, request: gr.Request) -> tuple[Any, ...]:
         """At once, before the queue: say so, and give Stop something to stop."""
-        self.stops.begin(request.session_hash)
+        if not self.stops.begin(request.session_hash):
+            return _skip(4)
         waiting = answer.answer_value(self.handle.info, "waiting", hint="Waiting for the model …")
-        return encode(waiting), *buttons(busy=True)
+        return encode(waiting), *self.buttons(busy=True)
 
     def ask(
         self, payload: Any, task: str, question: str | None, request: gr.Request
     ) -> Iterator[tuple[Any, ...]]:
         """Answer, streaming text, figures and map."""
         flag = self.stops.flag(request.session_hash)
-        busy, free = buttons(busy=True), buttons(busy=False, ready=self.handle.info is not None)
+        if flag is None:  # announced while another run was going, which is over now
+            yield _skip(5)
+            return
         try:
             info = self.handle.require()
             if flag.is_set():
-                yield encode(answer.answer_value(info, "stopped", message="Stopped.")), gr.skip(), *free
+                value = answer.answer_value(info, "stopped", message="Stopped.")
+                yield encode(value), gr.skip(), *self.buttons()
                 return
             wanted = answer.make_request(payload, task, question)
             for value, routing in answer.stream_answer(self._answer(wanted), info, flag):
                 drawn = gr.skip() if routing is None else encode(routing)
-                yield encode(value), drawn, *(busy if value["state"] == "writing" else free)
+                yield encode(value), drawn, *self.buttons(busy=value["state"] == "writing")
         except Exception as error:  # noqa: BLE001  whatever happens, the page gets a sentence and its buttons back
             _log(error)
-            yield encode(answer.failed(self.handle.info, error)), gr.skip(), *free
+            yield encode(answer.failed(self.handle.info, error)), gr.skip(), *self.buttons()
+        finally:
+            self.stops.end(request.session_hash)
 
     def begin_ablate(self, request: gr.Request) -> tuple[Any, ...]:
         """At once, before the queue."""
-        self.stops.begin(request.session_hash)
-        return encode({"state": "running", "verdict": "Waiting for the model …"}), *buttons(busy=True)
+        if not self.stops.begin(request.session_hash):
+            return _skip(4)
+        return encode({"state": "running", "verdict": "Waiting for the model …"}), *self.buttons(busy=True)
 
     def ablate(
         self, payload: Any, task: str, question: str | None, spec: str | None, request: gr.Request
     ) -> Iterator[tuple[Any, ...]]:
         """Answer without and with the ablation and show what changed."""
         flag = self.stops.flag(request.session_hash)
-        free = buttons(busy=False, ready=self.handle.info is not None)
+        if flag is None:  # as above
+            yield _skip(4)
+            return
         try:
             if flag.is_set():
-                yield encode({"state": "stopped", "message": "Stopped."}), *free
+                yield encode({"state": "stopped", "message": "Stopped."}), *self.buttons()
                 return
             if not (spec or "").strip():
                 raise ValueError("Name an expert to take out, for example visual:3.")
             wanted = answer.make_request(payload, task, question, (spec or "").strip())
             for value in comparison.stream_comparison(self._compare(wanted), flag):
-                yield encode(value), *buttons(busy=value["state"] == "running")
+                yield encode(value), *self.buttons(busy=value["state"] == "running")
         except Exception as error:  # noqa: BLE001  as above
             _log(error)
-            yield encode(comparison.failed(error)), *free
+            yield encode(comparison.failed(error)), *self.buttons()
+        finally:
+            self.stops.end(request.session_hash)
 
-    def ask_refused(self) -> tuple[Any, ...]:
+    def ask_refused(self, request: gr.Request) -> tuple[Any, ...]:
         """The queue was full, or the server could not take the run."""
-        return encode(answer.answer_value(self.handle.info, "error", message=BUSY)), *buttons(busy=False)
+        self.stops.end(request.session_hash)
+        return encode(answer.answer_value(self.handle.info, "error", message=BUSY)), *self.buttons()
 
-    def ablate_refused(self) -> tuple[Any, ...]:
+    def ablate_refused(self, request: gr.Request) -> tuple[Any, ...]:
         """As for an answer."""
-        return encode({"state": "error", "message": BUSY}), *buttons(busy=False)
+        self.stops.end(request.session_hash)
+        return encode({"state": "error", "message": BUSY}), *self.buttons()
+
+    def buttons(self, *, busy: bool = False) -> tuple[Any, Any, Any]:
+        """Ask, Stop and Ablate: while the model works only Stop; without experts never Ablate."""
+        info = self.handle.info
+        ask = info is not None and not busy
+        ablate = ask and bool(info and info.groups)
+        return gr.update(interactive=ask), gr.update(interactive=busy), gr.update(interactive=ablate)
 
     def stop(self, request: gr.Request) -> None:
         """End this visitor's run before its next token."""
@@ -121,7 +141,7 @@ class AskHandlers:
         """Put the clicked example's picture, task and question in."""
         index = _index(event)
         if index is None or index >= len(self.examples):
-            return tuple(gr.skip() for _ in range(5))
+            return _skip(5)
         example = self.examples[index]
         return str(example.image), encode({}), *_task_shown(example.task, example.question)
 
@@ -134,7 +154,7 @@ class AskHandlers:
         """A cell of the map was clicked: choose its expert and layer for the ablation."""
         cell = comparison.picked_cell(getattr(event, "_data", None), self.handle.info)
         if cell is None:
-            return tuple(gr.skip() for _ in range(4))
+            return _skip(4)
         return *cell, comparison.spec_text(*cell, kind)
 
     def loaded(self) -> tuple[Any, ...]:
@@ -148,20 +168,19 @@ class AskHandlers:
             *values,
             group,
             gr.update(choices=experts, value=0),
-            *buttons(busy=False, ready=info is not None),
+            *self.buttons(),
         )
 
 
-def buttons(*, busy: bool, ready: bool = True) -> tuple[Any, Any, Any]:
-    """Ask, Stop and Ablate: while the model works only Stop can be pressed."""
-    rest = gr.update(interactive=ready and not busy)
-    return rest, gr.update(interactive=busy), rest
+def _skip(count: int) -> tuple[Any, ...]:
+    """Outputs that stay as they are."""
+    return tuple(gr.skip() for _ in range(count))
 
 
 def _task_shown(task: str, question: str | None = None) -> tuple[Any, ...]:
     known = TASKS.get(task)
     if known is None:
-        return gr.skip(), gr.skip(), gr.skip()
+        return _skip(3)
     box: dict[str, Any] = {"visible": known.needs_question, "placeholder": f"For example: {known.example}"}
     if question is not None:
         box["value"] = question

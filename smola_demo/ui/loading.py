@@ -9,7 +9,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from smola_demo.results import Answer, Comparison, EngineInfo, Progress, Request, Step
@@ -126,29 +126,37 @@ class EngineHandle:
 
 
 class StopFlags:
-    """A flag for each visitor's run, so that Stop ends it between two tokens, even one still queued."""
+    """A flag for each visitor's run, so that Stop ends it between two tokens, even one still queued.
+
+    One run a visitor: whoever presses Enter twice does not ask twice.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._flags: dict[str, threading.Event] = {}
+        self._flags: dict[str | None, threading.Event] = {}
 
-    def begin(self, session: str | None) -> None:
-        """A new run of this visitor: nothing is stopped."""
+    def begin(self, session: str | None) -> bool:
+        """Announce a run. False when this visitor has one already, queued or running."""
         with self._lock:
-            self._flags[session or ""] = threading.Event()
+            if session in self._flags:
+                return False
+            self._flags[session] = threading.Event()
+            return True
 
-    def flag(self, session: str | None) -> threading.Event:
-        """The flag of the visitor's newest run."""
+    def flag(self, session: str | None) -> threading.Event | None:
+        """The flag of the announced run; None when there is none."""
         with self._lock:
-            return self._flags.setdefault(session or "", threading.Event())
+            return self._flags.get(session)
 
     def stop(self, session: str | None) -> None:
-        """Ask the visitor's newest run to end."""
-        self.flag(session).set()
+        """Ask the visitor's run to end."""
+        flag = self.flag(session)
+        if flag is not None:
+            flag.set()
 
-    def forget(self, session: str | None) -> None:
-        """The visitor has left: end the run and drop the flag."""
+    def end(self, session: str | None) -> None:
+        """The run is over, or the visitor has left."""
         with self._lock:
-            flag: Any = self._flags.pop(session or "", None)
+            flag = self._flags.pop(session, None)
         if flag is not None:
             flag.set()

@@ -82,7 +82,7 @@ def build(
         gr.on([page.load, timer.tick], tick, None, outputs, queue=False, **QUIET)
 
         def leave(request: gr.Request) -> None:
-            stops.forget(request.session_hash)
+            stops.end(request.session_hash)
 
         page.unload(leave)
     page.queue(max_size=20, api_open=False)
