@@ -51,7 +51,7 @@ def save_state(
 def load_state(
     folder: Path, params: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer, config: str
 ) -> tuple[int, float]:
-    """Restore a saved state; returns its step and seconds. Raises StateError if it is absent or does not fit."""
+    """Restore a saved state; returns its step and seconds. Raises StateError if it cannot."""
     path = folder / STATE_NAME
     if not path.is_file():
         raise StateError(f"nothing to resume: {path} does not exist; start without --resume")
