@@ -180,8 +180,18 @@ def test_capturing_changes_nothing_and_leaves_no_hook(config: SmolaConfig):
     assert hooks(adapter) == before
 
 
+def test_passes_of_the_bare_backbone_are_not_recorded():
+    adapter, ids = tiny_adapter(), prompt(1)
+    with capture(adapter) as recorder:
+        adapter.model(ids)
+        with adapter.disabled():
+            adapter.model(ids[:, :3])
+    assert len(recorder.passes) == 1
+    assert len(recorder.trace("abcdefghi", boxes()).tokens) == 9
+
+
 def test_an_exception_inside_the_model_leaves_no_hook():
-    adapter, before = tiny_adapter(), 0
+    adapter = tiny_adapter()
     before = hooks(adapter)
     with pytest.raises(IndexError), capture(adapter):
         adapter.model(torch.full((1, 3), 999))
