@@ -13,7 +13,7 @@ from typing import Any, Literal, Self, cast, get_args, get_origin, get_type_hint
 Group = Literal["visual", "text", "multimodal"]
 Routing = Literal["token", "prefix"]
 Precision = Literal["nf4", "int8", "bf16", "fp32"]
-Stage = Literal["align", "experts"]
+Stage = Literal["words", "align", "experts"]
 
 # Visual first: a decode step has no visual token, so what it needs is one slice of the fused weights.
 GROUPS: tuple[Group, ...] = get_args(Group)
@@ -156,9 +156,9 @@ class DataSource(JsonConfig):
 class TrainConfig(JsonConfig):
     """One training run: what is trained, on what, for how long, and where the result goes.
 
-    stage "align" trains the connector (and, if `tune_vision`, the vision tower) of the embedded backbone;
-    stage "experts" trains routers and experts only. Learning rates are peak values of a cosine schedule
-    with a linear warm-up over the first `warmup` share of the steps.
+    Stages "words" and "align" train the connector (and, if `tune_vision`, the vision tower) of the embedded
+    backbone, from scratch or from `init_base`; "experts" trains routers and experts only. Learning rates are
+    peak values of a cosine schedule with a linear warm-up over the first `warmup` share of the steps.
     """
 
     stage: Stage
@@ -167,6 +167,7 @@ class TrainConfig(JsonConfig):
     smola: SmolaConfig = field(default_factory=SmolaConfig)
     backbone: str = "embedded"
     precision: str = "auto"
+    init_base: str = ""
     init_experts: str = ""
     steps: int = 1000
     batch_size: int = 8

@@ -1,7 +1,8 @@
 """Make a connector or experts: one loop over packed rows, on accelerate, resumable, with progress and an ETA.
 
-Stage "align" trains the embedded backbone's connector (and its vision tower, if asked). Stage "experts"
-trains routers and experts on the frozen backbone. Both see the quantized weights that inference uses.
+Stage "words" brings the embedded backbone's connector (and its vision tower, if asked) near the embeddings of
+words, without running the language model; "align" trains the same through it; "experts" trains routers and
+experts on the frozen backbone. All see the quantized weights that inference uses.
 The loss is the mean cross-entropy of the answer tokens; Soft MoE needs no balancing term (paper.md 3).
 """
 
@@ -16,18 +17,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
 from smola_demo import adapter as adapters
-from smola_demo.backbone import load_backbone
-from smola_demo.backbone.connector import save_base
+from smola_demo.backbone import connector, load_backbone
 from smola_demo.data.mixture import Mixture
+from smola_demo.losses import AnswerLoss, VisualWordsLoss
 from smola_demo.model_card import write_card
-from smola_demo.packing import IGNORED, PackedBatch, Rows, loader, pack
-from smola_demo.smola import TokenContext
+from smola_demo.packing import PackedBatch, Rows, loader, pack
 from smola_demo.train_state import load_state, save_state
 
 if TYPE_CHECKING:
@@ -37,9 +36,7 @@ if TYPE_CHECKING:
     from smola_demo.backbone.base import Backbone
     from smola_demo.config import TrainConfig
 
-DEV_SEED = (
-    1_000_003  # the seed of the development stream; which rows are development rows is the split's business
-)
+DEV_SEED = 1_000_003  # of the development stream; which rows are development rows is the split's business
 
 
 @dataclass(frozen=True)
@@ -54,36 +51,6 @@ class TrainResult:
     dev_loss: float
 
 
-class AnswerLoss(nn.Module):
-    """Backbone and experts as one module with a loss, which is what accelerate wraps."""
-
-    def __init__(self, backbone: Backbone, adapter: Adapter | None) -> None:
-        super().__init__()
-        self.model = backbone.model
-        self._adapter = adapter
-
-    def forward(self, batch: PackedBatch) -> Tensor:
-        """Mean cross-entropy (nats) over the answer tokens of the batch, a scalar."""
-        context = TokenContext(batch.modality, batch.is_answer)
-        if self._adapter is None:
-            return self._loss(batch)
-        with self._adapter.context(context):
-            return self._loss(batch)
-
-    def _loss(self, batch: PackedBatch) -> Tensor:
-        hidden = self.model.model(
-            input_ids=batch.input_ids,
-            pixel_values=batch.pixel_values,
-            attention_mask=batch.attention_mask,
-            position_ids=batch.position_ids,
-            use_cache=False,
-        ).last_hidden_state
-        targets = batch.labels[:, 1:]
-        scored = targets != IGNORED  # the vocabulary is wide: only answer positions are worth its product
-        logits = self.model.lm_head(hidden[:, :-1][scored])
-        return F.cross_entropy(logits.float(), targets[scored])
-
-
 def train(config: TrainConfig, resume: bool = False, quiet: bool = False) -> TrainResult:
     """Run one training as `config` says and write its checkpoint to `config.output`.
 
@@ -96,6 +63,10 @@ def train(config: TrainConfig, resume: bool = False, quiet: bool = False) -> Tra
     torch.manual_seed(config.seed)
     adapter = _attach(config, backbone) if config.stage == "experts" else None
     params = _trainable(config, backbone, adapter)
+    loss_module: nn.Module = AnswerLoss(backbone, adapter)
+    if config.stage == "words":
+        loss_module = VisualWordsLoss(backbone)
+        params["sharpness"] = loss_module.sharpness
     optimizer = torch.optim.AdamW(
         _learning_rates(config, params), weight_decay=config.weight_decay, betas=(0.9, 0.99)
     )
@@ -103,7 +74,6 @@ def train(config: TrainConfig, resume: bool = False, quiet: bool = False) -> Tra
     config_text = json.dumps(config.to_dict(), sort_keys=True)
     done, spent = load_state(state_folder, params, optimizer, config_text) if resume else (0, 0.0)
     start -= spent  # seconds count from the run's first start, pauses left out
-    loss_module = AnswerLoss(backbone, adapter)
     loss_module, optimizer = accelerator.prepare(loss_module, optimizer)
     batches = loader(config, backbone, done, accelerator.num_processes, accelerator.process_index)
     bar = tqdm(
@@ -157,6 +127,12 @@ def _trainable(config: TrainConfig, backbone: Backbone, adapter: Adapter | None)
     if adapter is not None:
         return dict(adapter.named_parameters())
     parts = ("multi_modal_projector", "vision_tower") if config.tune_vision else ("multi_modal_projector",)
+    if config.init_base:
+        connector.overlay(backbone.model, Path(config.init_base))
+    else:
+        connector.start(
+            backbone.model, config.seed
+        )  # not from the shipped one: a config makes the same again
     params = {}
     for name, parameter in backbone.model.named_parameters():
         chosen = any(f".{part}." in f".{name}." for part in parts)
@@ -288,4 +264,4 @@ def _write(
         base = {"base_model_name_or_path": backbone.id, "revision": backbone.revision}
         write_card(adapters.save(adapter, output, base | facts, dtype=torch.bfloat16))
         return
-    save_base(backbone.model, output, {"stage": "align", **facts}, tower=config.tune_vision)
+    connector.save_base(backbone.model, output, {"stage": config.stage, **facts}, tower=config.tune_vision)

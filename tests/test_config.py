@@ -29,7 +29,7 @@ smola_configs = st.builds(
 prefix_configs = st.builds(SmolaConfig, num_slots=positive, routing=st.just("prefix"))
 train_configs = st.builds(
     TrainConfig,
-    stage=st.sampled_from(["align", "experts"]),
+    stage=st.sampled_from(["words", "align", "experts"]),
     output=names,
     data=st.lists(
         st.builds(DataSource, name=names, weight=rates, tasks=st.lists(names, max_size=2).map(tuple)),
@@ -106,7 +106,7 @@ def test_a_mixture_no_run_could_use_is_refused(values: dict, message: str):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"stage": "tune"}, "stage must be one of align, experts, not 'tune'"),
+        ({"stage": "tune"}, "stage must be one of words, align, experts, not 'tune'"),
         ({"mixed_precision": "fp16"}, "mixed_precision must be one of no, bf16, not 'fp16'"),
         ({"output": ""}, "output is empty"),
         ({"data": []}, "data is empty"),

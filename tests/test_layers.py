@@ -31,6 +31,7 @@ LEVELS = {
     "effects": 3,
     "engine": 3,
     "packing": 3,
+    "losses": 3,
     "train": 3,
     "model_card": 3,
     "train_state": 3,

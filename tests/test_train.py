@@ -12,10 +12,12 @@ from tiny import tiny_backbone
 
 from smola_demo import adapter as adapters
 from smola_demo import train as training
+from smola_demo.backbone import connector
 from smola_demo.config import ConfigError, TrainConfig
 from smola_demo.train import train
 from smola_demo.train_state import StateError
 
+BIAS = "model.multi_modal_projector.linear_1.bias"
 BASE = {
     "data": [{"name": "shapes", "tasks": ["count"]}],
     "batch_size": 2,
@@ -85,6 +87,29 @@ def test_align_trains_the_connector_only(here):
     assert changed == {name for name in before if "multi_modal_projector" in name}
     saved = load_file("out/base/model.safetensors")
     assert set(saved) == changed
+
+
+def test_align_starts_anew_or_from_a_base_but_never_from_what_is_shipped(here):
+    train(config(stage="align", output="out/one", steps=1), quiet=True)
+    shifted = tiny_backbone()
+    with torch.no_grad():
+        shifted.model.model.multi_modal_projector.linear_1.bias.add_(1)
+    connector.save_base(shifted.model, Path("out/shifted"), {})
+    train(config(stage="align", output="out/two", steps=1, init_base="out/shifted"), quiet=True)
+    fresh = tiny_backbone()
+    connector.start(fresh.model, 0)
+    expected = fresh.model.model.multi_modal_projector.linear_1.bias
+    one, two = (load_file(f"out/{n}/model.safetensors")[BIAS] for n in ("one", "two"))
+    torch.testing.assert_close(one, expected, atol=0.03, rtol=0)  # one step of at most the learning rate
+    shifted_bias = shifted.model.model.multi_modal_projector.linear_1.bias
+    torch.testing.assert_close(two, shifted_bias, atol=0.03, rtol=0)
+
+
+def test_words_bring_pictures_near_what_is_said_of_them(here):
+    train(config(stage="words", output="out/base", steps=30, batch_size=8), quiet=True)
+    losses = [json.loads(line)["loss"] for line in Path("runs/base/log.jsonl").read_text().splitlines()]
+    assert sum(losses[-5:]) < 0.97 * sum(losses[:5])
+    assert "sharpness" not in load_file("out/base/model.safetensors")
 
 
 def test_align_with_the_tower_trains_the_tower_too(here):

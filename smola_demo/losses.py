@@ -1,0 +1,90 @@
+"""What a training run makes small, as modules that accelerate can wrap: batch in, scalar out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from smola_demo.packing import IGNORED, PackedBatch
+from smola_demo.smola import TokenContext
+
+if TYPE_CHECKING:
+    from smola_demo.adapter import Adapter
+    from smola_demo.backbone.base import Backbone
+
+COMMON = 0.5  # a token that more than this share of a batch's pictures hold tells them nothing apart
+LENGTH_WEIGHT = 0.1
+FIRST_SHARPNESS = 10.0
+
+
+class AnswerLoss(nn.Module):
+    """Mean cross-entropy (nats) of the answer tokens, under the backbone and its experts, if any."""
+
+    def __init__(self, backbone: Backbone, adapter: Adapter | None) -> None:
+        super().__init__()
+        self.model = backbone.model
+        self._adapter = adapter
+
+    def forward(self, batch: PackedBatch) -> Tensor:
+        """Scalar."""
+        if self._adapter is None:
+            return self._loss(batch)
+        with self._adapter.context(TokenContext(batch.modality, batch.is_answer)):
+            return self._loss(batch)
+
+    def _loss(self, batch: PackedBatch) -> Tensor:
+        hidden = self.model.model(
+            input_ids=batch.input_ids,
+            pixel_values=batch.pixel_values,
+            attention_mask=batch.attention_mask,
+            position_ids=batch.position_ids,
+            use_cache=False,
+        ).last_hidden_state
+        targets = batch.labels[:, 1:]
+        scored = targets != IGNORED  # the vocabulary is wide: only answer positions are worth its product
+        logits = self.model.lm_head(hidden[:, :-1][scored])
+        return F.cross_entropy(logits.float(), targets[scored])
+
+
+class VisualWordsLoss(nn.Module):
+    """Visual tokens near the embeddings of the words said about their picture; no language model runs.
+
+    A picture holds a token of its answers about as strongly as the nearest of its visual tokens does: the
+    log-sum-exp over them of sharpness · cosine, embeddings taken relative to their mean. Two softmaxes ask
+    which pictures of the batch hold a token, and which tokens a picture holds; a third term keeps visual
+    tokens as long as words are.
+    """
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.model = backbone.model
+        self.sharpness = nn.Parameter(torch.tensor(FIRST_SHARPNESS))
+        words = backbone.model.get_input_embeddings().weight.detach().float()
+        self.register_buffer("middle", words.mean(0), persistent=False)
+        self.register_buffer("words", F.normalize(words - words.mean(0), dim=-1), persistent=False)
+        self.length = float((words - words.mean(0)).norm(dim=-1).mean())
+
+    def forward(self, batch: PackedBatch) -> Tensor:
+        """Scalar; needs at least two pictures, and is 0 where they all hold the same tokens."""
+        features = self.model.model.vision_tower(batch.pixel_values).hidden_states[-1]
+        visual = self.model.model.multi_modal_projector(features).float() - self.middle
+        vocabulary, holds = _tokens_held(batch.labels)
+        cosine = torch.einsum("bvd,wd->bvw", F.normalize(visual, dim=-1), self.words[vocabulary])
+        strength = torch.logsumexp(self.sharpness * cosine, dim=1)
+        length = (visual.norm(dim=-1) / self.length - 1).square().mean() * LENGTH_WEIGHT
+        if not len(vocabulary):
+            return length
+        pictures = -(F.log_softmax(strength, 0) * holds).sum(0) / holds.sum(0)
+        tokens = -(F.log_softmax(strength, 1) * holds).sum() / holds.sum()
+        return pictures.mean() + tokens + length
+
+
+def _tokens_held(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Answer tokens that tell pictures apart (w,), and (b, w) float: which picture's answers hold which."""
+    vocabulary = labels[labels != IGNORED].unique()
+    holds = (labels[:, :, None] == vocabulary).any(1)
+    telling = holds.float().mean(0) <= COMMON
+    return vocabulary[telling], holds[:, telling].float()
