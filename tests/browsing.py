@@ -53,9 +53,11 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def serving(handle, assets):
-    """The page on a port of its own; yields its address."""
+def serving(handle, assets, queue=None):
+    """The page on a port of its own, with room for `queue` waiting runs; yields its address."""
     page = ui.build(handle, assets=assets)
+    if queue is not None:
+        page.queue(max_size=queue)
     number = free_port()
     kwargs = ui.launch_kwargs()
     page.launch(server_name="127.0.0.1", server_port=number, prevent_thread_lock=True, quiet=True, **kwargs)

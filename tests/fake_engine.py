@@ -62,6 +62,7 @@ class FakeEngine:
     running: int = 0
     most_running: int = 0
     closed_early: int = 0
+    started: threading.Event = field(default_factory=threading.Event)
     idle: threading.Event = field(default_factory=set_event)
 
     def info(self) -> EngineInfo:
@@ -93,6 +94,7 @@ class FakeEngine:
         touched = self._touched(request.ablation)
         self.running += 1
         self.idle.clear()
+        self.started.set()
         self.most_running = max(self.most_running, self.running)
         finished = False
         try:

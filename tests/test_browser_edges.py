@@ -17,6 +17,7 @@ import pytest
 from browsing import (  # noqa: F401  fixtures
     PLOT,
     SCREENS,
+    WAIT,
     Visit,
     address,
     assets,
@@ -127,6 +128,31 @@ def test_a_failed_load_is_said_on_the_page(browser, assets):
         )
         assert page.is_disabled("#ask")
         context.close()
+
+
+def test_a_full_queue_is_said_and_a_queued_run_can_be_stopped(browser, assets):
+    engine = FakeEngine(token_s=0.5, prefill_s=5)
+    with serving(ui.EngineHandle.of(engine), assets, queue=1) as address:
+        contexts = [browser.new_context(**SCREENS["wide"]) for _ in range(3)]
+        first, second, third = (Visit(c.new_page(), address).open() for c in contexts)
+        for found in (first, second, third):
+            found.page.locator("#examples button").first.click()
+            found.page.wait_for_selector("#picture img")
+        first.page.click("#ask")
+        assert engine.started.wait(WAIT / 1000)
+        with second.page.expect_response("**/queue/join*"):
+            second.page.click("#ask")
+        third.page.click("#ask")
+        third.answered("error")
+        assert "try again" in third.text(".answer-message")
+        second.page.click("#stop")
+        first.page.click("#stop")
+        first.answered("stopped")
+        second.answered("stopped")
+        assert second.text(".answer-message") == "Stopped."
+        assert engine.most_running == 1
+        for context in contexts:
+            context.close()
 
 
 def test_the_page_works_behind_a_prefix(browser, assets, picture):

@@ -135,7 +135,10 @@ def test_summary_names_the_largest_weight():
     weight[2, 3] = [0.1, 0.7, 0.1, 0.1]
     said = view_of(weight, weight)["summary"]
     assert "multimodal expert 1 in layer 3 (prompt): 0.700" in said
-    assert "2.8 times" in said
+    assert "2.80 times" in said
+    assert "nearly even" not in said
+    even = np.full((3, 5, 4), 0.25)
+    assert "nearly even" in view_of(even, even)["summary"]
     assert routing_view(GROUPS, range(5), 4, {})["summary"] == ""
 
 
@@ -174,6 +177,8 @@ def test_divergence_figure_is_the_values_it_was_given():
     figure = divergence_figure((3, 7, 9), (0.1, 0.0, 0.25))
     assert figure["data"][0]["x"] == [3, 7, 9]
     assert figure["data"][0]["y"] == [0.1, 0.0, 0.25]
+    assert figure["layout"]["yaxis"]["range"][1] > 0.25
+    assert divergence_figure((0, 1), (float("nan"), 3e-9))["data"][0]["y"] == [None, 3e-9]
 
 
 def luminance(colour):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,11 +11,12 @@ if TYPE_CHECKING:
 
 def divergence_figure(layers: Sequence[int], values: Sequence[float]) -> dict[str, Any]:
     """A small line: how far the remaining routing moved in each layer, Jensen-Shannon divergence in nats."""
+    known = [float(f"{v:.5g}") if math.isfinite(v) else None for v in values]
     line = {
         "type": "scatter",
         "mode": "lines+markers",
         "x": list(layers),
-        "y": [round(float(v), 6) for v in values],
+        "y": known,
         "line": {"width": 2},
         "marker": {"size": 4},
         "hovertemplate": "layer %{x}<br>%{y:.5f} nats<extra></extra>",
@@ -25,9 +27,9 @@ def divergence_figure(layers: Sequence[int], values: Sequence[float]) -> dict[st
         "xaxis": {"title": {"text": "layer"}, "fixedrange": True, "zeroline": False},
         "yaxis": {
             "title": {"text": "nats"},
-            "rangemode": "tozero",
+            "range": [0, 1.1 * max([1e-4, *filter(None, known)])],
             "fixedrange": True,
-            "nticks": 4,
+            "nticks": 5,
             "exponentformat": "power",
         },
         "showlegend": False,

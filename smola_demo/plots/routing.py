@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MAX_CELLS = 5000
+NEARLY_EVEN = 1.3
 IDLE = "These experts are routed to but contribute nothing: their output is zero, as before training."
 
 ROW_PX, HEAD_PX, LEGEND_HEAD_PX, LEGEND_PX, FOOT_PX = 17, 26, 46, 24, 34
@@ -145,7 +146,10 @@ def summary(groups: Sequence[str], layers: Sequence[str], uniform: float, frames
                 best = (top, where)
     if best is None:
         return ""
-    return f"Largest weight: {best[1]}, {best[0] / uniform:.1f} times an even share of {uniform:.3f}."
+    said = f"Largest weight: {best[1]}, {best[0] / uniform:.2f} times an even share of {uniform:.3f}."
+    if best[0] < NEARLY_EVEN * uniform:
+        said += " All shares are nearly even: choose Minus uniform to see the small differences."
+    return said
 
 
 def _skeleton(groups: Sequence[str], layers: Sequence[str], experts: int) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -83,7 +84,8 @@ def comparison_value(found: Comparison) -> dict[str, Any]:
     deltas = [round(d, 5) for d in found.delta_logprobs]
     texts = [token.text for token in found.baseline.tokens]
     reach = max(0.1, *(abs(d) for d in deltas)) if deltas else 0.1
-    peak = max(zip(found.divergence, found.layers, strict=True), default=(0.0, 0))
+    moved = [(d, layer) for d, layer in zip(found.divergence, found.layers, strict=True) if math.isfinite(d)]
+    peak = max(moved, default=(0.0, 0))
     return {
         "state": "done",
         "spec": spec,

@@ -25,8 +25,14 @@ def read_static(name: str) -> str:
 
 
 def encode(value: Any) -> str:
-    """A view's value. Angle brackets become escapes, so that no markup stands in the page's configuration."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    """A view's value. Angle brackets become escapes, so that no markup stands in the page's configuration.
+
+    Raises TypeError on NaN and infinities.
+    """
+    try:
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    except ValueError as error:  # a bug of ours, so not a ValueError, which would be shown to the visitor
+        raise TypeError("a view's value holds a number that JSON has not") from error
     return text.replace("<", "\\u003c").replace(">", "\\u003e")
 
 

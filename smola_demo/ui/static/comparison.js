@@ -16,16 +16,18 @@ const words = (spot, list) =>
     }),
   );
 
-const strip = (list, reach) =>
+const strip = (list, reach) => {
+  const small = list.every(([, change]) => Math.abs(change) < 0.1);
   find(".strip").replaceChildren(
     ...list.map(([text, change]) => {
       const visible = smola.visible(text);
-      const node = el("li", { title: `${visible}: ${signed(change, 4)} nats` }, el("span", {}, visible), el("small", {}, signed(change, 2)));
+      const node = el("li", { title: `${visible}: ${signed(change, 4)} nats` }, el("span", {}, visible), el("small", {}, signed(change, small ? 4 : 2)));
       node.dataset.sign = change < 0 ? "less" : "more";
       node.style.setProperty("--size", Math.min(1, Math.abs(change) / reach));
       return node;
     }),
   );
+};
 
 const chart = () => {
   if (!Plotly || !value?.divergence || value.state !== "done") return;
@@ -36,7 +38,7 @@ const chart = () => {
   Plotly.react(plot, [line], styled, smola.config);
   const { x, y } = data[0];
   const head = el("tr", {}, el("th", { scope: "col" }, "layer"), el("th", { scope: "col" }, "nats"));
-  const rows = x.map((layer, i) => el("tr", {}, el("th", { scope: "row" }, `${layer}`), el("td", {}, y[i].toFixed(5))));
+  const rows = x.map((layer, i) => el("tr", {}, el("th", { scope: "row" }, `${layer}`), el("td", {}, y[i] == null ? "–" : y[i].toPrecision(3))));
   find(".divergence-table .scroll").replaceChildren(el("table", {}, el("thead", {}, head), el("tbody", {}, ...rows)));
 };
 

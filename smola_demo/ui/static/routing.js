@@ -77,6 +77,7 @@ const decorate = (layout, groups) => {
     ticktext: [number(zmin), name, number(zmax)],
   };
   if (zoom && zoom[1] > value.layers.length) zoom = null;
+  find(".all-layers").hidden = !zoom;
   if (zoom) groups.forEach((_, g) => (layout[`xaxis${g ? g + 1 : ""}`].range = [...zoom]));
   const ink = smola.css("--body-text-color");
   layout.annotations = layout.annotations.map((note, g) => {
@@ -166,6 +167,7 @@ smola.pick = (group, expert, layers) => {
 };
 
 element.addEventListener("change", redraw);
+find(".all-layers").addEventListener("click", () => allLayers());
 find(".routing-table").addEventListener("toggle", fillTables);
 smola.onTheme(redraw);
 smola.live(props, watch, (next) => {
@@ -173,18 +175,22 @@ smola.live(props, watch, (next) => {
   redraw();
 });
 
+const allLayers = () => {
+  zoom = null;
+  redraw();
+};
+
 // Listeners live on the plot itself, so they wait for its first drawing and then stay.
 const wire = () => {
   if (plot.dataset.ready) return;
   plot.dataset.ready = "yes";
   smola.keepSize(plot, Plotly);
   plot.on("plotly_relayout", (changes) => {
-    if (Object.keys(changes).some((key) => /^xaxis\d*\.(range|autorange)/.test(key))) zoom = [...plot._fullLayout.xaxis.range];
+    if (!Object.keys(changes).some((key) => /^xaxis\d*\.(range|autorange)/.test(key))) return;
+    zoom = [...plot._fullLayout.xaxis.range];
+    find(".all-layers").hidden = false;
   });
-  plot.on("plotly_doubleclick", () => {
-    zoom = null;
-    redraw();
-  });
+  plot.on("plotly_doubleclick", allLayers);
   plot.addEventListener("pointerdown", () => (held = true));
   for (const end of ["pointerup", "pointercancel"]) {
     window.addEventListener(end, () => {
