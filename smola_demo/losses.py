@@ -58,6 +58,9 @@ class VisualWordsLoss(nn.Module):
     tokens as long as words are.
     """
 
+    middle: Tensor
+    words: Tensor
+
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         self.model = backbone.model
