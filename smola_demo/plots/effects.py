@@ -23,11 +23,11 @@ def divergence_figure(layers: Sequence[int], values: Sequence[float]) -> dict[st
     }
     layout = {
         "height": 190,
-        "margin": {"l": 56, "r": 12, "t": 8, "b": 40},
+        "margin": {"l": 72, "r": 12, "t": 8, "b": 40},
         "xaxis": {"title": {"text": "layer"}, "fixedrange": True, "zeroline": False},
         "yaxis": {
             "title": {"text": "nats"},
-            "range": [0, 1.1 * max([1e-4, *filter(None, known)])],
+            "range": [0, 1.1 * max([1e-6, *filter(None, known)])],
             "fixedrange": True,
             "nticks": 5,
             "exponentformat": "power",
