@@ -1,0 +1,45 @@
+"""The page's handlers, called as plain functions the way the page calls them."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import gradio as gr
+import pytest
+from fake_engine import FakeEngine
+from PIL import Image
+
+from smola_demo.ui.ask_handlers import AskHandlers
+from smola_demo.ui.loading import EngineHandle, StopFlags
+
+VISITOR = SimpleNamespace(session_hash="visitor")
+
+
+@pytest.fixture
+def picture(tmp_path):
+    path = tmp_path / "beach.png"
+    Image.new("RGB", (40, 30), "#9cc7e8").save(path)
+    return {"path": str(path), "url": None, "orig_name": "beach.png"}
+
+
+def handlers(engine=None, handle=None, examples=()):
+    handle = handle or EngineHandle.of(engine or FakeEngine())
+    return AskHandlers(handle, StopFlags(), list(examples), lambda run: run)
+
+
+def ask(do, *inputs):
+    do.begin_ask(VISITOR)
+    return do.ask(*inputs, VISITOR)
+
+
+def ablate(do, *inputs):
+    do.begin_ablate(VISITOR)
+    return do.ablate(*inputs, VISITOR)
+
+
+def event(**data):
+    return gr.EventData(target=None, _data=data)
+
+
+def skipped(value):
+    return value == gr.skip()
