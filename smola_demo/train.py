@@ -3,7 +3,8 @@
 Stage "words" brings the embedded backbone's connector (and its vision tower, if asked) near the embeddings of
 words, without running the language model; "align" trains the same through it; "experts" trains routers and
 experts on the frozen backbone. All see the quantized weights that inference uses.
-The loss is the mean cross-entropy of the answer tokens; Soft MoE needs no balancing term (paper.md 3).
+The loss is the mean cross-entropy of the answer tokens; Soft MoE needs no balancing term
+(arXiv 2308.00951).
 """
 
 from __future__ import annotations
