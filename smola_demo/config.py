@@ -157,8 +157,10 @@ class TrainConfig(JsonConfig):
     """One training run: what is trained, on what, for how long, and where the result goes.
 
     Stages "words" and "align" train the connector (and, if `tune_vision`, the vision tower) of the embedded
-    backbone, from scratch or from `init_base`; "experts" trains routers and experts only. Learning rates are
-    peak values of a cosine schedule with a linear warm-up over the first `warmup` share of the steps.
+    backbone, from scratch or from `init_base`; "experts" trains routers and experts only. With
+    `experts_output`, align trains experts beside the connector and saves them there: a start for "experts",
+    and a language model that learns to listen while the connector learns to speak. Learning rates are peak
+    values of a cosine schedule with a linear warm-up over the first `warmup` share of the steps.
     """
 
     stage: Stage
@@ -169,6 +171,7 @@ class TrainConfig(JsonConfig):
     precision: str = "auto"
     init_base: str = ""
     init_experts: str = ""
+    experts_output: str = ""
     steps: int = 1000
     batch_size: int = 8
     gradient_accumulation: int = 1
@@ -199,5 +202,9 @@ class TrainConfig(JsonConfig):
         _require_positive(self, "log_every", "clip_norm", "learning_rate", "router_learning_rate")
         _require_positive(self, "scale_learning_rate", "vision_learning_rate")
         _require(0 <= self.warmup < 1, f"warmup is a share of the steps, 0 to below 1, not {self.warmup}")
-        prefix = self.smola.routing == "prefix" and self.stage == "experts"
+        _require(
+            not self.experts_output or self.stage == "align",
+            f"experts_output is for the stage align; {self.stage} writes to output alone",
+        )
+        prefix = self.smola.routing == "prefix" and (self.stage == "experts" or bool(self.experts_output))
         _require(not (prefix and self.pack > 1), "prefix routing pools one row's prompt: set pack to 1")

@@ -18,6 +18,7 @@ import torch
 
 from smola_demo.ablation import AblationSpec, resolve
 from smola_demo.backbone import load_backbone
+from smola_demo.chance import random_entropy
 from smola_demo.effects import GivenAnswer, Place, leave_one_out
 from smola_demo.experts import DEFAULT_EXPERTS, attach_experts, find_experts
 from smola_demo.generation import Generation, generate, stream
@@ -62,6 +63,7 @@ class Engine:
         self._experts = experts
         self._facts = facts
         self._load_s = load_s
+        self._random_entropy = None if adapter is None else random_entropy(adapter)
         self._lock = threading.Lock()
 
     @classmethod
@@ -111,6 +113,7 @@ class Engine:
             memory_mb=_memory_mb(backbone.device),
             load_s=self._load_s,
             tasks=tuple(TASKS),
+            random_entropy=self._random_entropy,
         )
 
     def answer(self, request: Request, capture: bool = True) -> Iterator[Step | Answer]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,9 +16,9 @@ if TYPE_CHECKING:
     from smola_demo.adapter import Adapter
     from smola_demo.backbone.base import Backbone
 
-COMMON = 0.5  # a token that more than this share of a batch's pictures hold tells them nothing apart
+COMMON = 0.25  # a token that more than this share of a batch's pictures hold tells them nothing apart
 LENGTH_WEIGHT = 0.1
-FIRST_SHARPNESS = 10.0
+FIRST_SHARPNESS = 30.0  # at 10 the softmaxes are so flat that learning takes several times as long
 
 
 class AnswerLoss(nn.Module):
@@ -28,11 +29,12 @@ class AnswerLoss(nn.Module):
         self.model = backbone.model
         self._adapter = adapter
 
-    def forward(self, batch: PackedBatch) -> Tensor:
-        """Scalar."""
+    def forward(self, batch: PackedBatch, bare: bool = False) -> Tensor:
+        """Scalar; `bare` takes the experts out."""
         if self._adapter is None:
             return self._loss(batch)
-        with self._adapter.context(TokenContext(batch.modality, batch.is_answer)):
+        out = self._adapter.disabled() if bare else nullcontext()
+        with self._adapter.context(TokenContext(batch.modality, batch.is_answer)), out:
             return self._loss(batch)
 
     def _loss(self, batch: PackedBatch) -> Tensor:
@@ -64,7 +66,7 @@ class VisualWordsLoss(nn.Module):
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         self.model = backbone.model
-        self.sharpness = nn.Parameter(torch.tensor(FIRST_SHARPNESS))
+        self.log_sharpness = nn.Parameter(torch.tensor(FIRST_SHARPNESS).log())
         words = backbone.model.get_input_embeddings().weight.detach().float()
         self.register_buffer("middle", words.mean(0), persistent=False)
         self.register_buffer("words", F.normalize(words - words.mean(0), dim=-1), persistent=False)
@@ -76,7 +78,7 @@ class VisualWordsLoss(nn.Module):
         visual = self.model.model.multi_modal_projector(features).float() - self.middle
         vocabulary, holds = _tokens_held(batch.labels)
         cosine = torch.einsum("bvd,wd->bvw", F.normalize(visual, dim=-1), self.words[vocabulary])
-        strength = torch.logsumexp(self.sharpness * cosine, dim=1)
+        strength = torch.logsumexp(self.log_sharpness.exp() * cosine, dim=1)
         length = (visual.norm(dim=-1) / self.length - 1).square().mean() * LENGTH_WEIGHT
         if not len(vocabulary):
             return length

@@ -134,7 +134,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class EngineInfo:
-    """What is loaded, for the page and for `info`. `experts_state` is "none", "untrained" or "trained"."""
+    """What is loaded, for the page and for `info`. `experts_state` is "none", "untrained" or "trained".
+
+    random_entropy (G, L, 2): the band of one token's routing entropy under random routers, see `chance`.
+    """
 
     backbone: str
     backbone_name: str
@@ -154,3 +157,4 @@ class EngineInfo:
     memory_mb: float
     load_s: float
     tasks: tuple[str, ...] = field(default=())
+    random_entropy: np.ndarray | None = field(default=None, compare=False, repr=False)

@@ -10,7 +10,7 @@ import io
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from smola_demo.adapter import Adapter
+    from smola_demo.smola import SmolaMixture
 
 PROMPT, ANSWER = 0, 1
+TINY = 1e-30  # keeps a quotient finite where it is not used
 
 
 class TraceError(ValueError):
@@ -39,6 +41,7 @@ class RoutingTrace:
     weight         (G, L, P, T, E) routing weights after ablation; a group's sum to 1 on tokens it serves
                    and are 0 elsewhere
     contribution   (G, L, P, T, E) norm of weight · B A x, in the unit of the linear's own output
+    alignment      (G, L, P, T, E) cosine of weight · B A x and W x, -1 to 1; 0 where either is zero
     base_norm      (L, P, T) norm of W x
     modality       (T,) 0 text, 1 visual · phase (T,) 0 prompt, 1 answer
     boxes          (V, 4) rectangle of each visual token, x0 y0 x1 y1, in fractions of the image
@@ -52,6 +55,7 @@ class RoutingTrace:
     phase: np.ndarray
     weight: np.ndarray
     contribution: np.ndarray
+    alignment: np.ndarray
     base_norm: np.ndarray
     boxes: np.ndarray
 
@@ -67,6 +71,7 @@ class RoutingTrace:
             phase=self.phase[picked],
             weight=self.weight[..., picked, :],
             contribution=self.contribution[..., picked, :],
+            alignment=self.alignment[..., picked, :],
             base_norm=self.base_norm[..., picked],
             boxes=self.boxes[nth_visual[picked][self.modality[picked] == VISUAL]],
         )
@@ -102,7 +107,7 @@ class RoutingTrace:
     def save(self, path: str | Path) -> None:
         """Write as .npz (compressed, no pickle)."""
         arrays = {f.name: np.asarray(getattr(self, f.name)) for f in fields(self)}
-        arrays["version"] = np.asarray(1)
+        arrays["version"] = np.asarray(2)
         buffer = io.BytesIO()
         np.savez_compressed(buffer, allow_pickle=False, **arrays)
         Path(path).write_bytes(buffer.getvalue())
@@ -121,6 +126,7 @@ class RoutingTrace:
                     phase=file["phase"].astype(np.int8),
                     weight=file["weight"].astype(np.float32),
                     contribution=file["contribution"].astype(np.float32),
+                    alignment=file["alignment"].astype(np.float32),
                     base_norm=file["base_norm"].astype(np.float32),
                     boxes=file["boxes"].astype(np.float32),
                 )
@@ -138,6 +144,7 @@ class RoutingTrace:
         return (
             set(self.groups) <= set(GROUPS)
             and self.weight.shape == self.contribution.shape == (g, n, p, t, *self.weight.shape[4:5])
+            and self.alignment.shape == self.weight.shape
             and self.weight.ndim == 5
             and self.base_norm.shape == (n, p, t)
             and self.modality.shape == self.phase.shape == (t,)
@@ -173,28 +180,42 @@ def _plogp(p: np.ndarray) -> np.ndarray:
 class Recorder:
     """Collects every forward pass inside one `capture()`. `passes` grows by one array set per pass.
 
-    Each pass holds weight and contribution (b, G, L, P, t, E) and base_norm (b, L, P, t), float32, numpy.
+    Each pass holds weight, contribution and alignment (b, G, L, P, t, E) and base_norm (b, L, P, t), float32,
+    numpy.
     """
 
     def __init__(self, adapter: Adapter) -> None:
         self._adapter = adapter
         mixtures = [site.linear.mixture for site in adapter.sites]
         self._gram: dict[nn.Module, Tensor] = {mixture: mixture.experts.gram() for mixture in mixtures}
-        self._mixtures: dict[nn.Module, tuple[Tensor, Tensor]] = {}
-        self._bases: dict[nn.Module, Tensor] = {}
-        self.passes: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self._mixtures: dict[nn.Module, tuple[Tensor, Tensor, Tensor]] = {}
+        self._base_of = {site.linear.mixture: site.linear.base_layer for site in adapter.sites}
+        self._bases: dict[nn.Module, Tensor] = {}  # W x itself, until its mixture has run
+        self._norms: dict[nn.Module, Tensor] = {}
+        self.passes: list[tuple[np.ndarray, ...]] = []
         self.modality: list[np.ndarray] = []
         self.phase: list[np.ndarray] = []
 
     def on_mixture(self, module: nn.Module, _args: Any, output: Mixture) -> None:
-        """Forward hook of a mixture: its weights, and each expert's output norm from BᵀB and hidden."""
+        """Forward hook of a mixture, which runs after its base layer.
+
+        Its weights; each expert's output norm, from BᵀB and hidden; its cosine with W x, from Bᵀ(W x) and
+        hidden.
+        """
         hidden = output.hidden.detach().float()
         squared = torch.einsum("btger,gers,btges->btge", hidden, self._gram[module], hidden)
-        self._mixtures[module] = (output.routing_weights.detach(), squared.clamp(min=0).sqrt())
+        norm = squared.clamp(min=0).sqrt()
+        base = self._base_of[module]
+        up = cast("SmolaMixture", module).experts.B.detach().float()
+        along = torch.einsum("bto,oger->btger", self._bases.pop(base).view(*norm.shape[:2], -1), up)
+        dot, lengths = (along * hidden).sum(-1), norm * self._norms[base].view(*norm.shape[:2], 1, 1)
+        cosine = torch.where(lengths > 0, dot / lengths.clamp(min=TINY), 0).clamp(-1, 1)
+        self._mixtures[module] = (output.routing_weights.detach(), norm, cosine)
 
     def on_base(self, module: nn.Module, _args: Any, output: Tensor) -> None:
-        """Forward hook of a wrapped linear's base layer: the norm of W x."""
-        self._bases[module] = output.detach().float().square().sum(-1).sqrt()
+        """Forward hook of a wrapped linear's base layer: W x and its norm."""
+        self._bases[module] = output.detach().float()
+        self._norms[module] = self._bases[module].square().sum(-1).sqrt()
 
     def on_decoder(self, _module: nn.Module, _args: Any, _output: Any) -> None:
         """Forward hook of the decoder: one pass is over, bring its numbers to the CPU in one go."""
@@ -205,27 +226,24 @@ class Recorder:
         order = [-1] * (len(layers) * len(projections))
         weight: list[Tensor] = []
         contribution: list[Tensor] = []
+        alignment: list[Tensor] = []
         base: list[Tensor] = []
         for i, site in enumerate(self._adapter.sites):
             order[layers.index(site.layer) * len(projections) + projections.index(site.projection)] = i
-            site_weight, site_norm = self._mixtures[site.linear.mixture]
+            site_weight, site_norm, site_cosine = self._mixtures[site.linear.mixture]
             weight.append(site_weight)
             contribution.append(site_norm)
-            base.append(self._bases[site.linear.base_layer].reshape(step.modality.shape))
+            alignment.append(site_cosine)
+            base.append(self._norms[site.linear.base_layer].reshape(step.modality.shape))
         shape = (len(layers), len(projections))
-        arrays = [_arrange(values, order, shape) for values in (weight, contribution, base)]
         # (L, P, b, t, G, E) → (b, G, L, P, t, E); base (L, P, b, t) → (b, L, P, t)
-        self.passes.append(
-            (
-                arrays[0].transpose(2, 4, 0, 1, 3, 5),
-                arrays[1].transpose(2, 4, 0, 1, 3, 5),
-                arrays[2].transpose(2, 0, 1, 3),
-            )
-        )
+        each = (_arrange(values, order, shape) for values in (weight, contribution, alignment))
+        norms = _arrange(base, order, shape).transpose(2, 0, 1, 3)
+        self.passes.append((*(array.transpose(2, 4, 0, 1, 3, 5) for array in each), norms))
         self.modality.append(step.modality.cpu().numpy())
         self.phase.append(np.where(step.is_prompt.cpu().numpy(), PROMPT, ANSWER).astype(np.int8))
         self._mixtures.clear()
-        self._bases.clear()
+        self._norms.clear()
 
     def trace(
         self, tokens: Sequence[str], boxes: np.ndarray, row: int = 0, last: bool = False
@@ -239,7 +257,7 @@ class Recorder:
         real = modality != PAD
         joined = [
             np.concatenate([p[i][row] for p in self.passes[first:]], axis=axis)
-            for i, axis in ((0, 3), (1, 3), (2, 2))
+            for i, axis in ((0, 3), (1, 3), (2, 3), (3, 2))
         ]
         return RoutingTrace(
             groups=tuple(self._adapter.config.groups),
@@ -250,7 +268,8 @@ class Recorder:
             phase=np.concatenate([p[row] for p in self.phase[first:]])[real],
             weight=joined[0][..., real, :],
             contribution=joined[1][..., real, :],
-            base_norm=joined[2][..., real],
+            alignment=joined[2][..., real, :],
+            base_norm=joined[3][..., real],
             boxes=np.asarray(boxes, np.float32),
         )
 

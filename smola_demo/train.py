@@ -1,8 +1,9 @@
 """Make a connector or experts: one loop over packed rows, on accelerate, resumable, with progress and an ETA.
 
 Stage "words" brings the embedded backbone's connector (and its vision tower, if asked) near the embeddings of
-words, without running the language model; "align" trains the same through it; "experts" trains routers and
-experts on the frozen backbone. All see the quantized weights that inference uses.
+words, without running the language model; "align" trains the same through it, with experts beside it if
+`experts_output` says so; "experts" trains routers and experts on the frozen backbone. All see the quantized
+weights that inference uses.
 The loss is the mean cross-entropy of the answer tokens; Soft MoE needs no balancing term
 (arXiv 2308.00951).
 """
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from smola_demo.backbone.base import Backbone
     from smola_demo.config import TrainConfig
 
+BARE_EVERY = 4  # of the steps of align with experts, each so many-th runs bare: the connector serves both
 DEV_SEED = 1_000_003  # of the development stream; which rows are development rows is the split's business
 
 
@@ -60,14 +62,17 @@ def train(config: TrainConfig, resume: bool = False, quiet: bool = False) -> Tra
     """
     start = time.monotonic()
     accelerator = Accelerator(mixed_precision=config.mixed_precision, cpu=not torch.cuda.is_available())
-    backbone = load_backbone(config.backbone, config.precision, str(accelerator.device))
+    # Not the shipped connector where one is made: a config makes the same again.
+    base = None if config.stage == "experts" else config.init_base
+    backbone = load_backbone(config.backbone, config.precision, str(accelerator.device), base=base)
     torch.manual_seed(config.seed)
-    adapter = _attach(config, backbone) if config.stage == "experts" else None
+    beside = config.stage == "align" and bool(config.experts_output)
+    adapter = _attach(config, backbone) if config.stage == "experts" or beside else None
     params = _trainable(config, backbone, adapter)
     loss_module: nn.Module = AnswerLoss(backbone, adapter)
     if config.stage == "words":
         loss_module = VisualWordsLoss(backbone)
-        params["sharpness"] = loss_module.sharpness
+        params["log_sharpness"] = loss_module.log_sharpness
     optimizer = torch.optim.AdamW(
         _learning_rates(config, params), weight_decay=config.weight_decay, betas=(0.9, 0.99)
     )
@@ -88,8 +93,9 @@ def train(config: TrainConfig, resume: bool = False, quiet: bool = False) -> Tra
         ) in optimizer.param_groups:  # a function of the step alone, so that a resumed run needs no memory
             group["lr"] = group["peak"] * _warm_cosine(step - 1, config)
         total = 0.0
+        how = {"bare": True} if beside and step % BARE_EVERY == 0 else {}
         for batch in micro_batches:
-            loss = loss_module(batch.to(accelerator.device)) / config.gradient_accumulation
+            loss = loss_module(batch.to(accelerator.device), **how) / config.gradient_accumulation
             accelerator.backward(loss)
             total += float(loss.detach())
         accelerator.clip_grad_norm_(params.values(), config.clip_norm)
@@ -125,24 +131,25 @@ def _attach(config: TrainConfig, backbone: Backbone) -> Adapter:
 
 def _trainable(config: TrainConfig, backbone: Backbone, adapter: Adapter | None) -> dict[str, nn.Parameter]:
     """Name → parameter of all that this stage trains; everything else is frozen."""
-    if adapter is not None:
-        return dict(adapter.named_parameters())
-    parts = ("multi_modal_projector", "vision_tower") if config.tune_vision else ("multi_modal_projector",)
+    experts = dict(adapter.named_parameters()) if adapter is not None else {}
+    if config.stage == "experts":
+        return experts
     if config.init_base:
         connector.overlay(backbone.model, Path(config.init_base))
     else:
-        connector.start(
-            backbone.model, config.seed
-        )  # not from the shipped one: a config makes the same again
+        connector.start(backbone.model, config.seed)
+    late = backbone.model.model.vision_tower.late_parameters() if config.tune_vision else set[str]()
     params = {}
     for name, parameter in backbone.model.named_parameters():
-        chosen = any(f".{part}." in f".{name}." for part in parts)
+        chosen = name.startswith(connector.CONNECTOR) or name.removeprefix(connector.TOWER) in late
         parameter.requires_grad_(chosen)
         if chosen:
             params[name] = parameter
     if not params:
         raise ValueError(f"{backbone.name} has no connector of ours to align: use the embedded backbone")
-    return params
+    for parameter in experts.values():
+        parameter.requires_grad_(True)
+    return params | experts
 
 
 def _learning_rates(config: TrainConfig, params: dict[str, nn.Parameter]) -> list[dict[str, Any]]:
@@ -155,7 +162,7 @@ def _learning_rates(config: TrainConfig, params: dict[str, nn.Parameter]) -> lis
     }
     groups: dict[str, list[nn.Parameter]] = {kind: [] for kind in rates}
     for name, parameter in params.items():
-        if name.endswith("router.scale"):
+        if name.endswith("router.scale") or name == "log_sharpness":
             groups["scale"].append(parameter)
         elif name.endswith("router.phi"):
             groups["router"].append(parameter)
@@ -247,7 +254,6 @@ def _write(
     result: TrainResult,
 ) -> None:
     """The checkpoint: an adapter's two files, or the aligned connector and how it was made."""
-    output = Path(config.output)
     facts: dict[str, Any] = {
         "steps": result.steps,
         "samples": result.samples,
@@ -261,8 +267,11 @@ def _write(
         "device": str(backbone.device),
         "data": [Path(source.name).parent.name or source.name for source in config.data],
     }
+    if config.stage != "experts":
+        facts = {"stage": config.stage, **facts}
+        tower = config.tune_vision or (bool(config.init_base) and connector.holds_tower(config.init_base))
+        connector.save_base(backbone.model, Path(config.output), facts, tower)
     if adapter is not None:
         base = {"base_model_name_or_path": backbone.id, "revision": backbone.revision}
+        output = config.experts_output if config.stage == "align" else config.output
         write_card(adapters.save(adapter, output, base | facts, dtype=torch.bfloat16))
-        return
-    connector.save_base(backbone.model, output, {"stage": config.stage, **facts}, tower=config.tune_vision)

@@ -28,6 +28,7 @@ from smola_demo.results import (
     Token,
 )
 from smola_demo.tasks import TASKS, check_question
+from smola_demo.trace import RoutingTrace
 
 SENTENCES = (
     "a brown dog runs over wet sand towards the grey sea",
@@ -86,6 +87,8 @@ class FakeEngine:
             memory_mb=612.0,
             load_s=2.5,
             tasks=tuple(TASKS),
+            random_entropy=np.full((len(self.groups), self.layers, 2), np.log(max(self.experts, 1)))
+            * [0.93, 0.99],
         )
 
     def answer(self, request: Request, capture: bool = True) -> Iterator[Step | Answer]:
@@ -144,6 +147,7 @@ class FakeEngine:
             timing=Timing(info.load_s, self.prefill_s, decode, len(tokens) / decode if decode else 0.0),
             memory_mb=info.memory_mb,
             stopped="length" if len(tokens) == limit else "end",
+            trace=self.trace(seed, [t.text for t in tokens[:-1]]) if capture and self.groups else None,
         )
 
     def compare(self, request: Request) -> Iterator[Progress | Step | Comparison]:
@@ -202,6 +206,34 @@ class FakeEngine:
             for array in (weight, contribution):
                 array[[g for g, name in enumerate(self.groups) if name == "visual"]] = 0
         return weight.astype(np.float32), contribution.astype(np.float32)
+
+    def trace(self, seed: int, answer: list[str], grid: int = 4, words: int = 6) -> RoutingTrace:
+        """A record of grid² patches, a few prompt words and the answer's words, in the axes of a real one."""
+        tokens = ["<image>"] * grid**2 + [f" w{i}" for i in range(words)] + answer
+        visual = np.arange(len(tokens)) < grid**2
+        serves = {"visual": visual, "text": ~visual, "multimodal": visual | True}
+        served = np.stack([serves[g] for g in self.groups])[:, None, None, :, None]
+        rng = np.random.default_rng(seed)
+        shape = (len(self.groups), self.layers, 3, len(tokens), self.experts)
+        logits = rng.normal(0, 0.5, (*shape[:3], 1, self.experts)) + rng.normal(0, 0.4, shape)
+        weight = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True) * served
+        edges = np.arange(grid + 1) / grid
+        y, x = (a.ravel() for a in np.meshgrid(np.arange(grid), np.arange(grid), indexing="ij"))
+        boxes = np.stack([edges[x], edges[y], edges[x + 1], edges[y + 1]], -1)
+        contribution = weight * rng.uniform(0.1, 2.0, shape) * (self.state == "trained")
+        return RoutingTrace(
+            groups=self.groups,
+            layers=tuple(range(self.layers)),
+            projections=("q_proj", "v_proj", "down_proj"),
+            tokens=tuple(tokens),
+            modality=visual.astype(np.int8),
+            phase=np.array([0] * (grid**2 + words) + [1] * len(answer), np.int8),
+            weight=weight.astype(np.float32),
+            contribution=contribution.astype(np.float32),
+            alignment=(rng.uniform(-1, 1, shape) * (contribution > 0)).astype(np.float32),
+            base_norm=rng.uniform(5, 50, shape[1:4]).astype(np.float32),
+            boxes=boxes.astype(np.float32),
+        )
 
     def _seed(self, request: Request) -> int:
         image = request.image.convert("RGB").resize((8, 8)).tobytes()

@@ -70,6 +70,7 @@ def random_trace(
         phase=np.array([0] * 6 + [1] * 2, np.int8),
         weight=rng.random(shape, np.float32),
         contribution=rng.random(shape, np.float32),
+        alignment=rng.uniform(-1, 1, shape).astype(np.float32),
         base_norm=rng.random(shape[1:4], np.float32),
         boxes=rng.random((3, 4), np.float32),
     )
@@ -83,7 +84,7 @@ def same(a: RoutingTrace, b: RoutingTrace) -> bool:
         np.array_equal(
             getattr(a, f.name),
             getattr(b, f.name),
-            equal_nan=f.name in ("weight", "contribution", "base_norm"),
+            equal_nan=f.name in ("weight", "contribution", "alignment", "base_norm"),
         )
         if isinstance(getattr(a, f.name), np.ndarray)
         else getattr(a, f.name) == getattr(b, f.name)
@@ -154,6 +155,10 @@ def test_contributions_are_the_norms_of_what_each_expert_adds(config: SmolaConfi
         )
         base = torch.nn.functional.linear(x[0], site.linear.base_layer.weight.double())
         np.testing.assert_allclose(trace.base_norm[layer, projection], base.norm(dim=-1), rtol=1e-4)
+        cosine = torch.nn.functional.cosine_similarity(vectors[0], base[:, None, None], dim=-1, eps=1e-300)
+        np.testing.assert_allclose(
+            trace.alignment[:, layer, projection], cosine.transpose(0, 1), rtol=1e-3, atol=1e-4
+        )
         if config.routing == "token" and not text:
             a, b = experts.A.double(), experts.B.double()
             mapped = torch.einsum("oger,gerd,td->tgeo", b, a, x[0]) * output.routing_weights[0, ..., None]
@@ -231,6 +236,7 @@ def test_token_by_token_is_the_same_record_as_all_at_once(config: SmolaConfig):
     np.testing.assert_array_equal(a.phase, b.phase)
     np.testing.assert_allclose(a.weight, b.weight, atol=1e-5)
     np.testing.assert_allclose(a.contribution, b.contribution, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(a.alignment, b.alignment, rtol=1e-3, atol=1e-3)
     last = steps.trace("i", NO_BOXES, last=True)
     np.testing.assert_array_equal(last.weight, b.weight[:, :, :, -1:])
     assert last.phase.tolist() == [ANSWER]
@@ -432,6 +438,7 @@ def test_damaged_files_are_refused_in_one_sentence(whole, damage: str):
         ("weight", np.zeros((3, 2, 2, 8, 4))),
         ("weight", np.zeros((3, 2, 2, 7, 3))),
         ("contribution", np.zeros((3, 2, 2, 8))),
+        ("alignment", np.zeros((3, 2, 2, 8, 4))),
         ("base_norm", np.zeros((2, 2, 7))),
         ("modality", np.zeros(7)),
         ("modality", np.zeros(8)),  # three boxes, no visual token

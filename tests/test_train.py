@@ -105,6 +105,36 @@ def test_align_starts_anew_or_from_a_base_but_never_from_what_is_shipped(here):
     torch.testing.assert_close(two, shifted_bias, atol=0.03, rtol=0)
 
 
+def test_align_with_experts_beside_trains_both_and_saves_each(here, monkeypatch):
+    """Every fourth step runs bare; the experts fit the stage that goes on from them."""
+    bare_steps = []
+    disabled = adapters.Adapter.disabled
+
+    def counted(self):
+        bare_steps.append(1)
+        return disabled(self)
+
+    monkeypatch.setattr(adapters.Adapter, "disabled", counted)
+    train(config(stage="align", output="out/base", experts_output="out/beside", steps=8), quiet=True)
+    assert len(bare_steps) == 2
+    assert all("multi_modal_projector" in name for name in load_file("out/base/model.safetensors"))
+    first = weights("out/beside")
+    assert any(bool(value.any()) for name, value in first.items() if name.endswith(".B"))
+    train(config(init_experts="out/beside", steps=1, learning_rate=1e-9), quiet=True)
+    for name, value in weights("out/experts").items():
+        if name.endswith((".A", ".B")):
+            torch.testing.assert_close(value, first[name], atol=1e-6, rtol=0)
+
+
+def test_a_tuned_tower_stays_in_the_base_of_later_stages(here):
+    train(config(stage="words", output="out/words", tune_vision=True, steps=2, batch_size=4), quiet=True)
+    train(config(stage="align", output="out/base", init_base="out/words", steps=1), quiet=True)
+    tuned, later = (load_file(f"out/{n}/model.safetensors") for n in ("words", "base"))
+    towers = {name for name in tuned if "vision_tower" in name}
+    assert towers
+    assert all(torch.equal(tuned[name], later[name]) for name in towers)
+
+
 def test_words_bring_pictures_near_what_is_said_of_them(here):
     train(config(stage="words", output="out/base", steps=30, batch_size=8), quiet=True)
     losses = [json.loads(line)["loss"] for line in Path("runs/base/log.jsonl").read_text().splitlines()]
@@ -159,3 +189,5 @@ def test_resume_says_why_it_cannot(here):
 def test_prefix_routing_refuses_packing():
     with pytest.raises(ConfigError, match="pack"):
         config(smola=BASE["smola"] | {"routing": "prefix"}, pack=2)
+    with pytest.raises(ConfigError, match="experts_output is for the stage align"):
+        config(experts_output="out/beside")

@@ -40,7 +40,7 @@ def test_ask_streams_text_then_figures(picture):
 def test_buttons_come_back(picture):
     do = handlers()
     *_, last = ask(do, picture, "caption", None)
-    assert [b["interactive"] for b in last[2:]] == [True, False, True]
+    assert [b["interactive"] for b in last[3:]] == [True, False, True]
     first = do.begin_ask(VISITOR)
     assert [b["interactive"] for b in first[1:]] == [False, True, False]
     without = handlers(FakeEngine(state="none", groups=()))
@@ -60,14 +60,19 @@ def test_map_comes_at_most_four_times_a_second_and_at_the_end(picture):
     ticks = iter(np.arange(0, 100, 0.1))
     engine = FakeEngine()
     pairs = list(
-        answer.stream_answer(engine.answer(request), engine.info(), threading.Event(), lambda: next(ticks))
+        answer.stream_answer(
+            engine.answer(request), engine.info(), threading.Event(), request.image, lambda: next(ticks)
+        )
     )
-    drawn = [i for i, (_, routing) in enumerate(pairs) if routing is not None]
+    drawn = [i for i, (_, routing, _) in enumerate(pairs) if routing is not None]
     assert drawn[0] == 0
     assert drawn[-1] == len(pairs) - 1
     gaps = np.diff(drawn[:-1]) * 0.1
     assert (gaps >= 0.25).all()
     assert len(pairs) > len(drawn) > 3
+    runs = [run for _, _, run in pairs]
+    assert not any(runs[:-1])
+    assert runs[-1]["answer"]["text"] == pairs[-1][0]["text"]
 
 
 def test_map_of_a_run_has_prompt_and_answer(picture):
@@ -94,7 +99,7 @@ def test_bad_input_is_one_sentence_on_the_page(picture, payload, task, question,
     value = json.loads(outs[0][0])
     assert value["state"] == "error"
     assert said in value["message"]
-    assert outs[0][2]["interactive"] is True
+    assert outs[0][3]["interactive"] is True
     assert capsys.readouterr().err == ""
 
 
@@ -104,7 +109,7 @@ def test_a_bug_shows_no_details_and_is_logged(picture, capsys):
     assert value["message"] == "Something went wrong on the server; its log says what."
     assert "secret" not in last[0]
     assert "RuntimeError: a bug" in capsys.readouterr().err
-    assert last[2]["interactive"] is True
+    assert last[3]["interactive"] is True
 
 
 def test_stop_ends_between_two_tokens_and_closes_the_engine(picture):
@@ -224,7 +229,7 @@ def test_a_failed_load_is_one_sentence(error, said, picture, capsys):
     assert ("CUDA exploded" in capsys.readouterr().err) == isinstance(error, RuntimeError)
     (out,) = ask(handlers(handle=handle), picture, "caption", None)
     assert json.loads(out[0])["message"] == said
-    assert out[2]["interactive"] is False
+    assert out[3]["interactive"] is False
 
 
 def test_asking_while_loading_is_told_so(picture):

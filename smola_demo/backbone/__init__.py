@@ -6,15 +6,15 @@ Importing this package is cheap; torch and transformers are imported when a mode
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from smola_demo.backbone.base import Backbone
     from smola_demo.backbone.download import Progress
 
 EMBEDDED = "embedded"
+UNTRAINED = "no base"  # no folder of this name: the connector keeps its first values
 
 
 class BackboneError(ValueError):
@@ -27,6 +27,7 @@ def load_backbone(
     device: str = "auto",
     dequantize: bool | None = None,
     progress: Progress | None = None,
+    base: str | None = None,
 ) -> Backbone:
     """Load a frozen backbone, ready to answer.
 
@@ -34,6 +35,7 @@ def load_backbone(
     device      "cpu", "cuda", "cuda:1", …, or "auto": the GPU if there is one
     dequantize  turn 4-bit linears into plain ones with the same values; None does so for "auto" on a CPU
     progress    called with (bytes done, bytes in all, what) while weights are fetched; None: a bar on stderr
+    base        folder of an embedded base to use instead of the shipped one; "": an untrained one
 
     Raises BackboneError for an unknown id, PrecisionError for a precision or device that there is not, and
     CacheError when the weights cannot be had.
@@ -41,10 +43,12 @@ def load_backbone(
     started = time.perf_counter()
     if id != EMBEDDED:
         raise BackboneError(f"no backbone '{id}': there is '{EMBEDDED}'")
+    from smola_demo.backbone.connector import base_folder
     from smola_demo.backbone.embedded import load_embedded
     from smola_demo.backbone.quantization import choose
 
-    backbone = load_embedded(choose(precision, device, dequantize), progress)
+    folder = base_folder() if base is None else Path(base or UNTRAINED)
+    backbone = load_embedded(choose(precision, device, dequantize), folder, progress)
     backbone.load_s = time.perf_counter() - started
     return backbone
 

@@ -105,6 +105,14 @@ def save_base(model: Any, folder: Path, facts: dict[str, Any], tower: bool = Fal
     write_json(folder / "config.json", {"what": "connector of the embedded backbone", "parts": parts} | facts)
 
 
+def holds_tower(folder: str | Path) -> bool:
+    """Whether the folder's weights have a vision tower of their own beside the connector."""
+    from safetensors import safe_open
+
+    with safe_open(Path(folder) / WEIGHTS, framework="pt") as file:
+        return any(name.startswith(TOWER) for name in file.keys())  # noqa: SIM118
+
+
 def read_facts(folder: Path) -> dict[str, Any]:
     """How the connector was made, as saved with it; empty when there is none."""
     return read_json(folder / "config.json")

@@ -116,6 +116,18 @@ class EfficientNetLiteModel(PreTrainedModel):
         """Stay in evaluation mode: batch-norm statistics stay ImageNet's, also while weights are tuned."""
         return super().train(False)
 
+    def late_parameters(self) -> set[str]:
+        """Names of the parameters that pay to tune: the blocks of stride 16 and 32.
+
+        What lies before them, filters near the pixels, holds few parameters and most of a backward pass.
+        """
+        stride, late = 2, set[str]()
+        for i, block in enumerate(cast("list[Block]", list(self.blocks))):
+            stride *= block.depthwise.conv.stride[0]
+            if stride > min(STRIDES):
+                late |= {f"blocks.{i}.{name}" for name, _ in block.named_parameters()}
+        return late
+
     def token_statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and deviation, each (hidden_size,), of a token's numbers, as the batch norms promise them."""
         mean = variance = torch.zeros(())

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from smola_demo.plots import RunningRouting, routing_view
 from smola_demo.results import Answer, Request, Step
+from smola_demo.runs import run_record
 from smola_demo.tasks import TASKS, check_question, get_task
 from smola_demo.ui.examples import uploaded
 from smola_demo.ui.loading import sentence
@@ -16,6 +18,8 @@ from smola_demo.ui.loading import sentence
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator
+
+    from PIL import Image
 
     from smola_demo.results import EngineInfo, Token
 
@@ -134,12 +138,13 @@ def stream_answer(
     steps: Iterator[Step | Answer],
     info: EngineInfo,
     stopped: threading.Event,
+    picture: Image.Image,
     clock: Callable[[], float] = time.monotonic,
-) -> Iterator[tuple[dict[str, Any], dict[str, Any] | None]]:
-    """Steps of the engine → (answer value, routing value or None when the map stays as it is).
+) -> Iterator[tuple[dict[str, Any], dict[str, Any] | None, dict[str, Any] | None]]:
+    """Steps of the engine → (answer value, routing value or None when the map stays, recorded run or None).
 
-    Text comes with every token, the map at most four times a second and once more at the end. When `stopped`
-    is set the steps are closed and the last pair says so.
+    Text comes with every token, the map at most four times a second and once more at the end, the run at the
+    end only. When `stopped` is set the steps are closed and the last values say so.
     """
     began = clock()
     drawn = -PLOT_SECONDS
@@ -151,7 +156,12 @@ def stream_answer(
             if isinstance(item, Answer):
                 done = {"text": item.text, "tokens": token_list(item.tokens), "run": answer_facts(item)}
                 done["hint"] = "The model ended its answer at once: it said nothing."
-                yield answer_value(info, "done", **done), routing.view()
+                when = datetime.now(UTC).isoformat(timespec="seconds")
+                yield (
+                    answer_value(info, "done", **done),
+                    routing.view(),
+                    run_record(item, info, picture, when),
+                )
                 return
             tokens.append(item.token)
             text = item.text
@@ -164,7 +174,7 @@ def stream_answer(
             value = answer_value(info, state, text=text, tokens=token_list(tokens), run=figures)
             if state == "stopped":
                 value["message"] = f"Stopped after {len(tokens)} tokens."
-            yield value, routing.view() if due else None
+            yield value, routing.view() if due else None, None
             if state == "stopped":
                 return
     finally:

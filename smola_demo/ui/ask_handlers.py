@@ -52,24 +52,25 @@ class AskHandlers:
     def ask(
         self, payload: Any, task: str, question: str | None, request: gr.Request
     ) -> Iterator[tuple[Any, ...]]:
-        """Answer, streaming text, figures and map."""
+        """Answer, streaming text, figures and map; then the whole run for the explorer."""
         flag = self.stops.flag(request.session_hash)
         if flag is None:  # announced while another run was going, which is over now
-            yield _skip(5)
+            yield _skip(6)
             return
         try:
             info = self.handle.require()
             if flag.is_set():
                 value = answer.answer_value(info, "stopped", message="Stopped.")
-                yield encode(value), gr.skip(), *self.buttons()
+                yield encode(value), *_skip(2), *self.buttons()
                 return
             wanted = answer.make_request(payload, task, question)
-            for value, routing in answer.stream_answer(self._answer(wanted), info, flag):
-                drawn = gr.skip() if routing is None else encode(routing)
-                yield encode(value), drawn, *self.buttons(busy=value["state"] == "writing")
+            steps = self._answer(wanted)
+            for value, *drawn in answer.stream_answer(steps, info, flag, wanted.image):
+                shown = (gr.skip() if view is None else encode(view) for view in drawn)
+                yield encode(value), *shown, *self.buttons(busy=value["state"] == "writing")
         except Exception as error:  # noqa: BLE001  whatever happens, the page gets a sentence and its buttons back
             _log(error)
-            yield encode(answer.failed(self.handle.info, error)), gr.skip(), *self.buttons()
+            yield encode(answer.failed(self.handle.info, error)), *_skip(2), *self.buttons()
         finally:
             self.stops.end(request.session_hash)
 

@@ -17,6 +17,7 @@ from smola_demo.ui.view import view
 
 if TYPE_CHECKING:
     from smola_demo.ui.ask_handlers import AskHandlers
+    from smola_demo.ui.explorer_tab import ExplorerTab
 
 LABELS = {"vqa": "Short question", "read": "Read text", "ask": "Ask freely"}
 MODEL = "model"  # one queue for everything that touches the model
@@ -26,8 +27,8 @@ QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 class AskTab:
     """The tab's components. Call `layout` inside gr.Blocks, then `wire`."""
 
-    def __init__(self, handlers: AskHandlers) -> None:
-        self.handlers = handlers
+    def __init__(self, handlers: AskHandlers, explorer: ExplorerTab) -> None:
+        self.handlers, self.explorer = handlers, explorer
 
     def layout(self) -> None:
         """Place the components; two columns that become one on a phone."""
@@ -126,7 +127,7 @@ class AskTab:
         start = gr.on(
             [self.ask_button.click, self.question.submit], do.begin_ask, None, shown, queue=False, **QUIET
         )
-        run = start.then(do.ask, asked, [self.answer, self.routing, *buttons], **model)
+        run = start.then(do.ask, asked, [self.answer, self.routing, self.explorer.view, *buttons], **model)
         run.failure(do.ask_refused, None, shown, queue=False, **QUIET)
 
         shown = [self.comparison, *buttons]

@@ -10,6 +10,7 @@ from smola_demo import __version__
 from smola_demo.ui.ask_handlers import AskHandlers
 from smola_demo.ui.ask_tab import QUIET, AskTab
 from smola_demo.ui.examples import ASSETS, read_examples
+from smola_demo.ui.explorer_tab import ExplorerTab
 from smola_demo.ui.loading import EngineHandle, StopFlags
 from smola_demo.ui.view import encode, file_url, serve_files, view
 
@@ -64,8 +65,13 @@ def build(
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 3600), fill_width=True) as page:
         gr.HTML(HEADER)
         status = view("note", {"text": handle.status, "kind": "loading"}, label="Loading", elem_id="loading")
-        tab = AskTab(AskHandlers(handle, stops, examples, gpu))
-        tab.layout()
+        explorer = ExplorerTab()
+        tab = AskTab(AskHandlers(handle, stops, examples, gpu), explorer)
+        with gr.Tabs(elem_id="tabs"):
+            with gr.Tab("Ask", id="ask", elem_id="tab-ask"):
+                tab.layout()
+            with gr.Tab("Routing", id="routing", elem_id="tab-routing", render_children=True):
+                explorer.layout()
         gr.HTML(footer(root))
         tab.wire()
         timer = gr.Timer(1.0)

@@ -8,7 +8,7 @@ from gradio import themes
 from gradio.themes.utils import colors, fonts, sizes
 
 from smola_demo.plots import GROUP_COLOURS
-from smola_demo.ui.view import read_static
+from smola_demo.ui.view import read_static, static_names
 
 
 def theme() -> themes.Base:
@@ -64,10 +64,11 @@ def theme() -> themes.Base:
 
 
 def css() -> str:
-    """Our style sheet, the group colours in front as variables."""
+    """Our style sheets, the common one first, the group colours in front as variables."""
     light = "".join(f"--{group}:{both['light']};" for group, both in GROUP_COLOURS.items())
     dark = "".join(f"--{group}:{both['dark']};" for group, both in GROUP_COLOURS.items())
-    return f":root{{{light}}}\n.dark{{{dark}}}\n" + read_static("style.css")
+    sheets = sorted(static_names(".css"), key=lambda name: (name != "style.css", name))
+    return f":root{{{light}}}\n.dark{{{dark}}}\n" + "\n".join(map(read_static, sheets))
 
 
 def launch_kwargs() -> dict[str, Any]:

@@ -24,6 +24,11 @@ def read_static(name: str) -> str:
     return (STATIC / name).read_text(encoding="utf-8")
 
 
+def static_names(suffix: str) -> list[str]:
+    """Our files of one kind, sorted."""
+    return sorted(file.name for file in STATIC.iterdir() if file.name.endswith(suffix))
+
+
 def encode(value: Any) -> str:
     """A view's value. Angle brackets become escapes, so that no markup stands in the page's configuration.
 
@@ -41,13 +46,19 @@ def file_url(path: Path) -> str:
     return f"gradio_api/file={path.resolve().as_posix()}?v={path.stat().st_mtime_ns:x}"
 
 
-def view(name: str, value: Any, *, label: str, elem_id: str, **shown: Any) -> gr.HTML:
-    """One view: static/NAME.html and static/NAME.js. `shown` are further settings of gr.HTML."""
+def view(
+    name: str, value: Any, *, label: str, elem_id: str, scripts: tuple[str, ...] = (), **shown: Any
+) -> gr.HTML:
+    """One view: static/NAME.html and static/NAME.js.
+
+    scripts  further files of static/, run before NAME.js in the same scope
+    shown    further settings of gr.HTML
+    """
     return gr.HTML(
         encode(value),
         label=label,
         html_template=read_static(f"{name}.html"),
-        js_on_load=read_static("shared.js") + "\n" + read_static(f"{name}.js"),
+        js_on_load="\n".join(map(read_static, ("shared.js", *scripts, f"{name}.js"))),
         apply_default_css=False,
         elem_id=elem_id,
         elem_classes=["view", f"view-{name}"],

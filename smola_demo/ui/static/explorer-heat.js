@@ -1,0 +1,40 @@
+// Heat maps with a panel per group: colour range, colour bars with the uniform reference, the marks of what is chosen.
+const axisName = (letter, i) => `${letter}${i ? i + 1 : ""}`;
+
+// The colour range of all panels, z being their numbers with gaps (null) left out.
+const colourRange = (panels, even) => {
+  const found = panels.flatMap(({ z }) => z.flat()).filter((v) => v != null);
+  if (state.scale === "difference") {
+    const reach = Math.max(1e-4, ...found.map(Math.abs));
+    return [-reach, reach];
+  }
+  return [0, Math.max(2 * even, ...found)];
+};
+
+// panel: {group, z [y][x], x, y, hover [y][x]}; bars stand side by side below, `below` px under a plot of `height` px
+const heatTraces = (panels, even, height, below) => {
+  const [zmin, zmax] = colourRange(panels, even);
+  const middle = state.scale === "difference" ? 0 : even;
+  return panels.map(({ group, z, x, y, hover }, i) => ({
+    type: "heatmap", name: group, z, x, y, customdata: hover, hovertemplate: "%{customdata}<extra></extra>", hoverongaps: false,
+    xaxis: axisName("x", i), yaxis: axisName("y", i), xgap: 1, ygap: 1, zmin, zmax, colorscale: scaleOf(group),
+    colorbar: {
+      orientation: "h", thickness: 9, outlinewidth: 0, lenmode: "fraction", len: 1 / panels.length - 0.04, xpad: 0, ypad: 0,
+      x: (i + 0.5) / panels.length, xanchor: "center", y: -below / height, yanchor: "top", ticks: "outside", ticklen: 3,
+      tickvals: [zmin, middle, zmax], ticktext: [short(zmin), state.scale === "difference" ? "even" : `even ${short(even)}`, short(zmax)],
+      tickfont: { size: 10, color: smola.css("--body-text-color-subdued") },
+    },
+  }));
+};
+
+const mark = (i, x0, x1, y0, y1, width) => ({
+  type: "rect", xref: axisName("x", i), yref: axisName("y", i), x0, x1, y0, y1,
+  line: { color: smola.css("--body-text-color"), width }, fillcolor: "rgba(0,0,0,0)",
+});
+
+const panelTitle = (text, group, x, y) => ({
+  text: `<b>${group}</b> ${text}`, x, y, xref: "paper", yref: "paper", xanchor: "left", yanchor: "bottom", showarrow: false,
+  font: { size: 12, color: colour(group) },
+});
+
+const bare = { zeroline: false, showgrid: false, automargin: false };

@@ -1,0 +1,114 @@
+// The explorer: what is chosen, its switches, and a new run taken in. Every picture follows `state`.
+const find = (selector) => element.querySelector(selector);
+const SWITCHES = ["measure", "phase", "scale", "shade", "count"];
+const slider = find(".pick-layer");
+const groupPicker = find(".pick-group");
+const expertPicker = find(".pick-expert");
+
+const options = (select, names, chosen) =>
+  select.replaceChildren(...names.map((name, i) => el("option", { value: i, selected: i === chosen }, name)));
+
+const showChoice = () => {
+  const { layers, E } = run.routing;
+  slider.max = layers.length - 1;
+  slider.value = state.layer;
+  const said = state.layer < 0 ? `all ${layers.length}, mean` : `${layers[state.layer]}`;
+  slider.setAttribute("aria-valuetext", said);
+  find(".layer-said").textContent = said;
+  groupPicker.value = state.group;
+  if (expertPicker.options.length !== E) options(expertPicker, range(E).map(String), state.expert);
+  expertPicker.value = state.expert;
+  find(".explorer-choice").textContent =
+    `Chosen: ${expertName(state.group, state.expert)}, ${state.layer < 0 ? "all layers" : `layer ${layers[state.layer]}`}` +
+    (state.token == null ? "." : `, token ${run.routing.label(state.token)}.`);
+};
+
+// The one way to change what is shown.
+const choose = (changes) => {
+  Object.assign(state, changes);
+  showChoice();
+  repaint();
+};
+
+element.addEventListener("change", ({ target }) => {
+  const name = target.name?.replace("explorer-", "");
+  if (SWITCHES.includes(name)) choose({ [name]: target.value, ...(name === "phase" ? { first: 0 } : {}) });
+});
+slider.addEventListener("input", () => choose({ layer: Number(slider.value) }));
+find(".every-layer").addEventListener("click", () => choose({ layer: -1 }));
+groupPicker.addEventListener("change", () => choose({ group: Number(groupPicker.value) }));
+expertPicker.addEventListener("change", () => choose({ expert: Number(expertPicker.value) }));
+
+find(".figures").append(wordsFigure(), overlayFigure(), servedFigure(), mapFigure(), tokensFigure(), groupsFigure(), entropyFigure(), anatomyFigure());
+watchSight();
+smola.onTheme(() => run?.routing && repaint());
+
+// Keep the visitor's choices where the new run has them.
+const keepChoice = (before) => {
+  const r = run.routing;
+  const same = before && String(before.groups) === String(r.groups) && String(before.layers) === String(r.layers) && before.E === r.E;
+  if (!same) {
+    const [first] = peaked();
+    Object.assign(state, { layer: -1, group: first?.g ?? 0, expert: first?.e ?? 0, projection: 0 });
+  }
+  const answer = range(r.T).find((t) => r.phase[t] === 1);
+  Object.assign(state, { first: 0, token: answer ?? r.patches[0] ?? null });
+  options(groupPicker, r.groups, state.group);
+};
+
+const picture = async ({ data }) => {
+  const image = new Image();
+  image.src = data;
+  try {
+    await image.decode();
+    return image;
+  } catch {
+    return null; // the patches are drawn without it
+  }
+};
+
+const asked = ({ task, question, ablation, answer }) => {
+  const parts = [`Task ${task}`, question && `question "${question}"`, ablation && `without ${ablation}`, `answer "${answer.text}"`];
+  return parts.filter(Boolean).join(" · ");
+};
+
+let ticket = 0;
+smola.live(props, watch, async (record) => {
+  ticket += 1;
+  const mine = ticket;
+  const empty = !record.format;
+  find(".explorer-empty").hidden = !empty;
+  find(".explorer-asked").hidden = empty;
+  const clear = (notice) => {
+    run = null;
+    find(".explorer-notice").textContent = notice;
+    find(".explorer-panel").hidden = find(".figures").hidden = true;
+  };
+  if (empty) return clear("");
+  find(".explorer-asked").textContent = asked(record);
+  if (!record.routing?.groups.length) return clear("This run has no routing: no experts were loaded, so the plain backbone answered. Load a checkpoint with experts and ask again.");
+  try {
+    const [routing, image] = await Promise.all([readRouting(record.routing), picture(record.picture)]);
+    if (mine !== ticket) return;
+    const before = run?.routing;
+    run = { record, routing, image };
+    find(".explorer-notice").textContent = routing.idle ? "The experts of this run contribute nothing: they are untrained, or all were taken out. Weights can be looked at; contributions are all zero." : "";
+    find(".explorer-panel").hidden = find(".figures").hidden = false;
+    keepChoice(before);
+    choose({});
+    element.dataset.run = record.when;
+    element.dataset.runs = Number(element.dataset.runs ?? 0) + 1;
+  } catch (error) {
+    if (mine === ticket) clear(`This run cannot be shown (${error.message}): ask again.`);
+  }
+});
+
+smola
+  .plotly(props.plotly_src)
+  .then((library) => {
+    Plotly = library;
+    repaint();
+  })
+  .catch((error) => {
+    find(".explorer-notice").textContent = `The plots cannot be drawn (${error.message}); words, picture and tables work.`;
+  });
