@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from smola_demo.data.images import ImageError
 from smola_demo.data.row import Row, read_rows
-from smola_demo.metrics import score
+from smola_demo.metrics import difference, score
 from smola_demo.results import Request
 
 if TYPE_CHECKING:
@@ -54,19 +54,29 @@ def evaluate(
     rows: Sequence[Row],
     ablation: str = "",
     progress: Callable[[int], Any] | None = None,
+    against: str | None = None,
 ) -> dict[str, Any]:
     """Answer all rows greedily and judge them.
 
     Returns {tasks: {task: {metric, value, ci95, n, extra, samples}}, mean, seconds, failed}: values are
     fractions (CIDEr-D: 1.0 is what papers print as 100), `mean` is over tasks, `samples` are judged rows.
+    `against` names a second ablation ("none" takes all experts out): the same rows are answered under it too,
+    and each task gets "against": its value, the difference and the paired 95 % interval of that.
     `progress` is called with the number of rows done since the last call. Raises as Engine.answer_many does.
     """
     start = time.perf_counter()
     predictions = predict(engine, rows, ablation, progress)
+    others: list[Prediction] = []
+    if against is not None:
+        others = predict(engine, rows, all_experts(engine) if against == "none" else against, progress)
     tasks: dict[str, Any] = {}
     for task in dict.fromkeys(row.task for row in rows):
         own = [p for p in predictions if p.row.task == task]
-        tasks[task] = score(task, [p.answer for p in own], [p.row.answers for p in own])
+        said, accepted = [p.answer for p in own], [p.row.answers for p in own]
+        tasks[task] = score(task, said, accepted)
+        if against is not None:
+            other = difference(task, said, [p.answer for p in others if p.row.task == task], accepted)
+            tasks[task]["against"] = {"ablation": against, **other}
         tasks[task]["samples"] = [
             _sample(p) for p in random.Random(0).sample(own, min(SAMPLES_PER_TASK, len(own)))
         ]
@@ -102,6 +112,11 @@ def predict(
         if progress:
             progress(len(chunk))
     return [done[i] for i in range(len(rows))]
+
+
+def all_experts(engine: Engine) -> str:
+    """The spec that takes every expert out."""
+    return ";".join(f"{group}:*" for group in engine.info().groups)
 
 
 def write_metrics(result: dict[str, Any], folder: Path, facts: dict[str, Any]) -> Path:

@@ -203,6 +203,34 @@ def score(task: str, predictions: Sequence[str], references: Rows) -> dict[str, 
     references[i] holds every accepted answer of row i. Raises TaskError for an unknown task and MetricError
     when there is nothing to judge, the numbers of rows differ, or a row has no reference.
     """
+    scored = _scored(task, predictions, references)
+    return {
+        "metric": get_task(task).metric,
+        "value": float(scored.values.mean()),
+        "ci95": list(bootstrap_ci(scored.values)),
+        "n": len(predictions),
+        "extra": {key: float(value) for key, value in scored.extra.items()},
+    }
+
+
+def difference(
+    task: str, predictions: Sequence[str], others: Sequence[str], references: Rows
+) -> dict[str, Any]:
+    """How much better predictions are than others: {"value" of the others, "difference", "ci95" of it}.
+
+    Both answer the same rows, so the interval resamples rows, each with both its answers (paired bootstrap).
+    Raises as `score` does.
+    """
+    other = _scored(task, others, references).values
+    gain = _scored(task, predictions, references).values - other
+    return {
+        "value": float(other.mean()),
+        "difference": float(gain.mean()),
+        "ci95": list(bootstrap_ci(gain)),
+    }
+
+
+def _scored(task: str, predictions: Sequence[str], references: Rows) -> Scored:
     name = get_task(task).metric
     if not predictions:
         raise MetricError(f"There is no answer to judge for the task '{task}'.")
@@ -210,12 +238,4 @@ def score(task: str, predictions: Sequence[str], references: Rows) -> dict[str, 
         raise MetricError(f"There are {len(predictions)} answers but {len(references)} rows of references.")
     if not all(len(row) for row in references):
         raise MetricError(f"A row of the task '{task}' has no reference answer.")
-    scored = METRICS[name](predictions, references)
-    low, high = bootstrap_ci(scored.values)
-    return {
-        "metric": name,
-        "value": float(scored.values.mean()),
-        "ci95": [low, high],
-        "n": len(predictions),
-        "extra": {key: float(value) for key, value in scored.extra.items()},
-    }
+    return METRICS[name](predictions, references)
