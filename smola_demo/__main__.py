@@ -86,9 +86,27 @@ def build_parser() -> argparse.ArgumentParser:
     _model(evaluate)
     evaluate.add_argument("--ablate", default="", metavar="SPEC", help="experts to take out in every answer")
     evaluate.add_argument(
+        "--against", metavar="SPEC|none", help="answer the same rows with these experts out too, and compare"
+    )
+    evaluate.add_argument(
+        "--look", action="store_true", help="also measure whether answers depend on the picture"
+    )
+    evaluate.add_argument(
         "--limit", type=_positive, metavar="N", help="that many rows of each suite, drawn at random"
     )
+    evaluate.add_argument(
+        "--checks",
+        type=_positive,
+        metavar="N",
+        help="on N of the rows, also hold routing against what taking experts out does",
+    )
     evaluate.add_argument("--out", type=Path, metavar="DIR", help="write metrics.json there")
+    atlas = command("atlas", "what each expert does over our own pictures and drawings", "atlas --drawn 12")
+    atlas.add_argument(
+        "--drawn", type=_positive, default=12, metavar="N", help="drawings of each kind (default 12)"
+    )
+    atlas.add_argument("--out", type=Path, metavar="DIR", help="default: the checkpoint's folder")
+    _model(atlas)
     train = command("train", "align a connector or train experts", "train configs/experts-cpu.json --resume")
     train.add_argument("config", type=Path, metavar="CONFIG.json")
     train.add_argument("--resume", action="store_true", help="go on from the last saved state of this run")

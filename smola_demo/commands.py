@@ -5,13 +5,15 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import sys
-from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from smola_demo import __version__
 from smola_demo.config import ConfigError, TrainConfig
+from smola_demo.reports import answer_report, sweep_report
 from smola_demo.results import Answer, Progress, Request, Sweep
 from smola_demo.tasks import TASKS
 
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from smola_demo.engine import Engine
-    from smola_demo.trace import RoutingTrace
 
 LIBRARIES = ("torch", "transformers", "bitsandbytes", "accelerate", "gradio", "plotly")
 
@@ -54,14 +55,12 @@ def ask(options: argparse.Namespace) -> dict[str, Any]:
     capture = bool(options.routing or options.trace)
     engine = _engine(options)
     answer = [item for item in engine.answer(request, capture=capture) if isinstance(item, Answer)][-1]
-    result = _answer(answer)
+    result = answer_report(answer, routing=bool(options.routing))
     if options.trace:
         if answer.trace is None:
             raise ConfigError("there is no routing to write: no experts are loaded")
         answer.trace.save(options.trace)
         result["trace"] = str(options.trace)
-    if options.routing:
-        result["routing"] = _routing(answer.trace) if answer.trace is not None else {}
     return result
 
 
@@ -71,23 +70,28 @@ def sweep(options: argparse.Namespace) -> dict[str, Any]:
     engine = _engine(options)
     with tqdm(desc="sweep", unit="expert", file=sys.stderr) as bar:
         *_, result = _watched(engine.sweep(request, options.by, options.expert), bar)
-    return {
-        "baseline": {**_answer(result.baseline), "logprob": result.baseline.logprob},
-        "experts": [asdict(effect) for effect in result.effects],
-        "seconds": result.seconds,
-    }
+    return sweep_report(result)
 
 
 def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     """Metrics of suites."""
+    from smola_demo.checks import checks
     from smola_demo.evaluate import evaluate as judge
-    from smola_demo.evaluate import read_suites, write_metrics
+    from smola_demo.evaluate import read_suites, spread, write_metrics
+    from smola_demo.looking import looking
     from smola_demo.model_card import has_adapter, write_card
 
     rows = read_suites(options.suite, options.limit)
     engine = _engine(options)
-    with tqdm(total=len(rows), desc="evaluate", unit="row", file=sys.stderr) as bar:
-        result = judge(engine, rows, options.ablate, bar.update)
+    total = len(rows) * (1 if options.against is None else 2)
+    with tqdm(total=total, desc="evaluate", unit="row", file=sys.stderr) as bar:
+        result = judge(engine, rows, options.ablate, bar.update, options.against)
+    if options.look:
+        with tqdm(total=len(rows), desc="look", unit="row", file=sys.stderr) as bar:
+            result["looking"] = looking(engine, rows, bar.update)
+    if options.checks:
+        with tqdm(total=options.checks, desc="checks", unit="row", file=sys.stderr) as bar:
+            result["checks"] = checks(engine, spread(rows, options.checks), progress=bar.update)
     loaded = engine.info()
     facts = {
         "suites": [str(path) for path in options.suite],
@@ -103,6 +107,25 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
         if has_adapter(options.out):
             write_card(options.out)
     return facts | result
+
+
+def atlas(options: argparse.Namespace) -> dict[str, Any]:
+    """What each expert does over a corpus, written as atlas.json."""
+    from smola_demo.atlas import atlas as chart
+    from smola_demo.data.gallery import drawn_rows, gallery_rows
+    from smola_demo.experts import find_experts
+
+    engine = _engine(options)
+    folder = options.out or find_experts(engine.info().experts)
+    if folder is None:
+        raise ConfigError("an atlas needs experts: choose a checkpoint with --experts")
+    rows = [*gallery_rows(), *drawn_rows(options.drawn)]
+    when = datetime.now(UTC).isoformat(timespec="seconds")
+    with tqdm(total=len(rows), desc="atlas", unit="row", file=sys.stderr) as bar:
+        result = chart(engine, rows, when, bar.update)
+    path = Path(folder) / "atlas.json"
+    path.write_text(json.dumps(result, ensure_ascii=False, separators=(",", ":")) + "\n", encoding="utf-8")
+    return {"atlas": str(path), "rows": len(rows), "entries": len(result["entries"])}
 
 
 def train(options: argparse.Namespace) -> dict[str, Any]:
@@ -190,13 +213,27 @@ def as_text(command: str, result: dict[str, Any]) -> str:
     if command == "evaluate":
         lines = [
             f"{task:<10} {t['metric']:<18} {t['value']:.3f}"
-            f"  [{t['ci95'][0]:.3f}, {t['ci95'][1]:.3f}]  n={t['n']}"
+            f"  [{t['ci95'][0]:.3f}, {t['ci95'][1]:.3f}]  n={t['n']}" + _against(t.get("against"))
             for task, t in result["tasks"].items()
         ]
+        for suite, seen in result.get("looking", {}).items():
+            low, high = seen["ci95"]
+            lines.append(
+                f"{suite:<10} own picture {seen['own']:.3f}, another {seen['other']:.3f} nats per token, "
+                f"gain {seen['gain']:.3f} [{low:.3f}, {high:.3f}]  n={seen['n']}"
+            )
         return "\n".join(
             [*lines, f"mean {result['mean']:.3f}, {len(result['failed'])} failed, {result['seconds']:.0f} s"]
         )
     return json.dumps(result, indent=2, ensure_ascii=False)
+
+
+def _against(other: dict[str, Any] | None) -> str:
+    if other is None:
+        return ""
+    low, high = other["ci95"]
+    what = "no experts" if other["ablation"] == "none" else f"without {other['ablation']}"
+    return f"  {what} {other['value']:.3f}, gain {other['difference']:+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
 def _watched(items: Iterator[Progress | Sweep], bar: tqdm[Any]) -> Iterator[Sweep]:
@@ -222,53 +259,6 @@ def _request(options: argparse.Namespace) -> Request:
     return Request(
         open_image(options.image), options.task, options.question, ablation, options.max_new_tokens
     )
-
-
-def _answer(answer: Answer) -> dict[str, Any]:
-    return {
-        "answer": answer.text,
-        "task": answer.task,
-        "question": answer.question,
-        "tokens": [{"text": token.text, "logprob": token.logprob} for token in answer.tokens],
-        "logprob": answer.logprob,
-        "stopped": answer.stopped,
-        "backbone": answer.backbone,
-        "experts": answer.experts,
-        "precision": answer.precision,
-        "compute": answer.compute,
-        "device": answer.device,
-        "ablation": {"spec": answer.ablation, "modules_touched": answer.modules_touched},
-        "timing": asdict(answer.timing),
-        "memory_mb": answer.memory_mb,
-    }
-
-
-def _routing(trace: RoutingTrace) -> dict[str, Any]:
-    """Per phase and group: mean weight and share of the residual per expert, and the entropy (nats)."""
-    import math
-
-    from smola_demo.trace import ANSWER, PROMPT
-
-    phases: dict[str, Any] = {}
-    for name, phase in (("prompt", PROMPT), ("answer", ANSWER)):
-        part = trace.select(trace.phase == phase)
-        weight, share, entropy = (
-            part.mean(part.weight).mean(1),
-            part.mean(part.share()).mean(1),
-            part.entropy().mean(1),
-        )
-        served = [bool(tokens.any()) for tokens in part.serves()]
-        phases[name] = {
-            group: {
-                "mean_weight": weight[g].tolist(),
-                "contribution": share[g].tolist(),
-                "entropy": float(entropy[g]),
-                "uniform_entropy": math.log(weight.shape[-1]),
-            }
-            for g, group in enumerate(trace.groups)
-            if served[g]
-        }
-    return phases
 
 
 def _override(values: dict[str, Any], override: str) -> None:

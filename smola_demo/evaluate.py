@@ -114,6 +114,19 @@ def predict(
     return [done[i] for i in range(len(rows))]
 
 
+def spread(rows: Sequence[Row], count: int) -> list[Row]:
+    """`count` of the rows, taken in turn from each task, evenly over each task's rows."""
+    by_task: dict[str, list[Row]] = {}
+    for row in rows:
+        by_task.setdefault(row.task, []).append(row)
+    wanted = {task: count // len(by_task) + (i < count % len(by_task)) for i, task in enumerate(by_task)}
+    return [
+        own[at * len(own) // wanted[task]]
+        for task, own in by_task.items()
+        for at in range(min(wanted[task], len(own)))
+    ]
+
+
 def all_experts(engine: Engine) -> str:
     """The spec that takes every expert out."""
     return ";".join(f"{group}:*" for group in engine.info().groups)

@@ -20,6 +20,7 @@ LEVELS = {
     "adapter": 2,
     "trace": 2,
     "ablation": 2,
+    "ablation_spec": 2,
     "results": 2,
     "backbone": 2,
     "tasks": 2,
@@ -29,15 +30,20 @@ LEVELS = {
     "experts": 3,
     "generation": 3,
     "effects": 3,
+    "sweep": 3,
     "chance": 3,
     "engine": 3,
     "runs": 3,
+    "reports": 3,
     "packing": 3,
     "losses": 3,
     "train": 3,
     "model_card": 3,
     "train_state": 3,
     "evaluate": 3,
+    "looking": 3,
+    "checks": 3,
+    "atlas": 3,
     "bench": 3,
     "plots": 3,
     "ui": 4,
@@ -54,7 +60,18 @@ HOMES = {
     "gguf": ("backbone",),
     "pickle": (),
 }
-NO_TORCH = ("smola_demo", "config", "results", "tasks", "metrics", "caption_metrics", "data", "plots", "ui")
+NO_TORCH = (
+    "smola_demo",
+    "config",
+    "ablation_spec",
+    "results",
+    "tasks",
+    "metrics",
+    "caption_metrics",
+    "data",
+    "plots",
+    "ui",
+)
 
 
 class Import(NamedTuple):
@@ -212,7 +229,9 @@ def package(*parts: str) -> list[str]:
 
 
 def test_light_modules_load_nothing_heavy():
-    light = package("smola_demo", "config", "results", "tasks", "metrics", "caption_metrics", "data")
+    light = package(
+        "smola_demo", "config", "ablation_spec", "results", "tasks", "metrics", "caption_metrics", "data"
+    )
     after = loaded_after(*light)
     assert set(after) == set(light)
     assert all(not libraries for libraries in after.values()), after
