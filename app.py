@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import sys
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ EXAMPLES = """examples:
   python app.py --port 8000 --host 0.0.0.0         reachable from other machines
   python app.py --experts none                     the plain backbone, no experts
   python app.py --experts checkpoints/mine --precision nf4
+  python app.py --mcp                              also offer ask, sweep and info to MCP clients
 
 environment:
   PORT or GRADIO_SERVER_PORT     port, where --port is not given
@@ -54,6 +56,9 @@ def parser() -> argparse.ArgumentParser:
     )
     found.add_argument(
         "--precision", default="auto", choices=("auto", *PRECISIONS), help="of the weights (auto)"
+    )
+    found.add_argument(
+        "--mcp", action="store_true", help="also serve MCP at /gradio_api/mcp/ (needs the package mcp)"
     )
     return found
 
@@ -89,6 +94,13 @@ def engine_builder(args: argparse.Namespace) -> Callable[[Report], Engine]:
     return build
 
 
+def mcp_missing() -> str:
+    """What stands in the way of serving MCP, in one sentence; empty when nothing does."""
+    if importlib.util.find_spec("mcp") is None:
+        return "--mcp needs the package mcp: install it with pip install 'gradio[mcp]'."
+    return ""
+
+
 def gpu(run: Callable[..., Any]) -> Callable[..., Any]:
     """On ZeroGPU a generator that uses the model asks for the GPU; elsewhere it stays as it is."""
     return run if spaces is None else spaces.GPU(duration=GPU_SECONDS)(run)
@@ -102,6 +114,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         host, number = address(args)
     except argparse.ArgumentTypeError as error:
         commands.error(f"PORT or GRADIO_SERVER_PORT: {error}")
+    if args.mcp and (missing := mcp_missing()):
+        print(missing, file=sys.stderr)
+        return 1
     handle = ui.EngineHandle(engine_builder(args))
     page = ui.build(handle, gpu=gpu)
     if os.environ.get("SPACES_ZERO_GPU"):
@@ -109,7 +124,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         handle.start()
     try:
-        page.launch(server_name=host, server_port=number, **ui.launch_kwargs())
+        page.launch(server_name=host, server_port=number, mcp_server=args.mcp or None, **ui.launch_kwargs())
     except OSError as error:
         print(f"The page could not be served on {host}:{number or 7860}: {error}", file=sys.stderr)
         return 1

@@ -20,6 +20,7 @@ from smola_demo.config import GROUPS, PRECISIONS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+ASSETS = Path(__file__).resolve().parents[1] / "assets"
 EXAMPLES = """examples:
   python -m smola_demo ask assets/dog.jpg --task caption
   python -m smola_demo ask assets/shapes.png --task count --question "How many red circles are there?" --json
@@ -77,6 +78,16 @@ def build_parser() -> argparse.ArgumentParser:
     sweep.add_argument(
         "--expert", metavar="GROUP:N", help=f"the expert to look into; groups are {', '.join(GROUPS)}"
     )
+    record = command(
+        "record",
+        "record runs of the examples, for the page to show while its model loads",
+        "record cat stars",
+    )
+    record.add_argument(
+        "examples", nargs="*", default=["cat", "stars", "coffee"], metavar="EXAMPLE", help="at most four"
+    )
+    record.add_argument("--assets", type=Path, default=ASSETS, metavar="DIR", help="folder of the examples")
+    _model(record)
     evaluate = command(
         "evaluate", "judge answers on suites of rows", "evaluate --suite suites/shapes.jsonl --limit 50"
     )

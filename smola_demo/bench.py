@@ -69,7 +69,8 @@ def sweep(engine: Engine, rounds: int) -> dict[str, Any]:
 
     Returns {"ratios": {"sweep": {...}}, "seconds": {"sweep": s}}.
     """
-    from smola_demo.effects import GivenAnswer, leave_one_out
+    from smola_demo.effects import GivenAnswer
+    from smola_demo.sweep import leave_one_out
 
     backbone, adapter = engine.backbone, engine.adapter
     if adapter is None:

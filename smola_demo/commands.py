@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from smola_demo.engine import Engine
 
+MAX_RECORDED = 4
 LIBRARIES = ("torch", "transformers", "bitsandbytes", "accelerate", "gradio", "plotly")
 
 
@@ -73,6 +74,33 @@ def sweep(options: argparse.Namespace) -> dict[str, Any]:
     return sweep_report(result)
 
 
+def record(options: argparse.Namespace) -> dict[str, Any]:
+    """Runs of the examples, which the page shows while its model loads."""
+    from datetime import UTC, datetime
+
+    from smola_demo.data.images import open_image
+    from smola_demo.runs import ENDING, FOLDER, run_record, write_run_file
+    from smola_demo.ui.examples import read_examples
+
+    examples = {example.image.stem: example for example in read_examples(options.assets)}
+    missing = [name for name in options.examples if name not in examples]
+    if missing:
+        raise ConfigError(f"no example '{missing[0]}': there are {', '.join(examples) or 'none'}")
+    if len(options.examples) > MAX_RECORDED:
+        raise ConfigError(f"at most {MAX_RECORDED} examples, so that the repository stays small")
+    engine = _engine(options)
+    written = []
+    for name in tqdm(options.examples, desc="record", unit="run", file=sys.stderr):
+        example = examples[name]
+        request = Request(open_image(example.image), example.task, example.question or None)
+        answer = [item for item in engine.answer(request) if isinstance(item, Answer)][-1]
+        when = datetime.now(UTC).isoformat(timespec="seconds")
+        run = run_record(answer, engine.info(), request.image, when)
+        path = options.assets / FOLDER / f"{name}{ENDING}"
+        written.append({"run": str(path), "bytes": write_run_file(path, run), "answer": answer.text})
+    return {"runs": written, "bytes": sum(entry["bytes"] for entry in written)}
+
+
 def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     """Metrics of suites."""
     from smola_demo.checks import checks
@@ -97,6 +125,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
         "suites": [str(path) for path in options.suite],
         "backbone": loaded.backbone,
         "experts": loaded.experts,
+        "steps": loaded.experts_steps,
         "precision": loaded.precision,
         "compute": loaded.compute,
         "device": loaded.device,
@@ -113,11 +142,10 @@ def atlas(options: argparse.Namespace) -> dict[str, Any]:
     """What each expert does over a corpus, written as atlas.json."""
     from smola_demo.atlas import atlas as chart
     from smola_demo.data.gallery import drawn_rows, gallery_rows
-    from smola_demo.experts import find_experts
 
     engine = _engine(options)
-    folder = options.out or find_experts(engine.info().experts)
-    if folder is None:
+    folder = options.out or engine.info().folder
+    if not folder:
         raise ConfigError("an atlas needs experts: choose a checkpoint with --experts")
     rows = [*gallery_rows(), *drawn_rows(options.drawn)]
     when = datetime.now(UTC).isoformat(timespec="seconds")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from smola_demo.ablation import AblationError, AblationSpec, resolve
+from smola_demo.ablation import AblationSpec, resolve
 from smola_demo.generation import score
 from smola_demo.smola import TEXT
 from smola_demo.trace import divergence
@@ -22,17 +22,8 @@ if TYPE_CHECKING:
 
     from smola_demo.adapter import Adapter
     from smola_demo.backbone.base import Backbone, Encoded
+    from smola_demo.sweep import Place
     from smola_demo.trace import RoutingTrace
-
-
-@dataclass(frozen=True)
-class Place:
-    """One expert and where it is taken out: "all" its layers, one "layer 12", or one "projection q_proj"."""
-
-    group: str
-    expert: int
-    where: str
-    spec: AblationSpec
 
 
 @dataclass(frozen=True)
@@ -113,26 +104,3 @@ def kept(adapter: Adapter, spec: AblationSpec) -> np.ndarray:
             place = adapter.layers.index(site.layer), adapter.projections.index(site.projection)
             left[:, place[0], place[1]] = removal.keep[0].cpu().numpy()
     return left
-
-
-def leave_one_out(adapter: Adapter, by: str, expert: str | None) -> list[Place]:
-    """The single removals of a sweep: every expert, or one expert layer by layer or projection by projection.
-
-    Raises AblationError for an unknown `by`, or when a sweep within one expert does not name exactly one.
-    """
-    if by == "expert":
-        names = [(group, e) for group in adapter.config.groups for e in range(adapter.config.num_experts)]
-        return [Place(group, e, "all", AblationSpec.parse(f"{group}:{e}")) for group, e in names]
-    if by not in ("layer", "projection"):
-        raise AblationError(f"no sweep by '{by}': choose expert, layer or projection")
-    spec = AblationSpec.parse(expert)
-    if len(spec.terms) != 1 or spec.terms[0].experts is None or len(spec.terms[0].experts) != 1:
-        raise AblationError(f"a sweep by {by} looks into one expert: name it, for example visual:3")
-    resolve([spec], adapter.config, adapter.sites)
-    group, e = spec.terms[0].group, spec.terms[0].experts[0]
-    if by == "layer":
-        return [Place(group, e, f"layer {n}", AblationSpec.parse(f"{group}:{e}@{n}")) for n in adapter.layers]
-    return [
-        Place(group, e, f"projection {name}", AblationSpec.parse(f"{group}:{e}/{name}"))
-        for name in adapter.projections
-    ]

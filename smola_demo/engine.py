@@ -12,20 +12,18 @@ from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import psutil
 import torch
 
 from smola_demo.ablation import AblationSpec, resolve
 from smola_demo.backbone import load_backbone
 from smola_demo.chance import random_entropy
-from smola_demo.effects import GivenAnswer, Place, leave_one_out
+from smola_demo.effects import GivenAnswer
 from smola_demo.experts import DEFAULT_EXPERTS, attach_experts, find_experts
 from smola_demo.generation import Generation, generate, stream
 from smola_demo.results import (
     Answer,
     Comparison,
-    Effect,
     EngineInfo,
     Progress,
     Request,
@@ -34,6 +32,7 @@ from smola_demo.results import (
     Timing,
     Token,
 )
+from smola_demo.sweep import RANDOM_REMOVALS, leave_one_out, sweep
 from smola_demo.tasks import TASKS, check_question
 
 if TYPE_CHECKING:
@@ -41,8 +40,6 @@ if TYPE_CHECKING:
 
     from smola_demo.adapter import Adapter
     from smola_demo.backbone.base import Backbone, Encoded
-
-SWEEP_ROWS = 8  # ablations that run as one batch: more gain little and cost memory
 
 
 class EngineError(ValueError):
@@ -88,6 +85,7 @@ class Engine:
         if folder is None:
             return cls(model, None, "none", {}, time.perf_counter() - start)
         adapter, facts = attach_experts(model, folder)
+        facts = {**facts, "folder": str(folder.resolve())}
         return cls(model, adapter, folder.name, facts, time.perf_counter() - start)
 
     def info(self) -> EngineInfo:
@@ -114,6 +112,7 @@ class Engine:
             load_s=self._load_s,
             tasks=tuple(TASKS),
             random_entropy=self._random_entropy,
+            folder=str(self._facts.get("folder", "")),
         )
 
     def answer(self, request: Request, capture: bool = True) -> Iterator[Step | Answer]:
@@ -153,7 +152,7 @@ class Engine:
             )
         with self._lock:
             yield Progress(0, 3, "answering with all experts")
-            baseline = _last(self._stream(baseline_request, row, AblationSpec(), True))
+            baseline = yield from self._baseline(baseline_request, row, 3)
             yield Progress(1, 3, f"answering without {spec}")
             ablated = yield from _answer_of(self._stream(request, row, spec, True))
             yield Progress(2, 3, "scoring the first answer under both")
@@ -174,54 +173,38 @@ class Engine:
     ) -> Iterator[Progress | Sweep]:
         """Leave-one-out: the effect of each expert, or of one ("visual:3") by layer or by projection.
 
-        Yields Progress per batch, then the Sweep. Raises EngineError for an unknown `by` or a missing expert.
+        Random removals of the same size are scored beside them. Yields Progress, then the Sweep. Raises
+        EngineError without experts, AblationError for an unknown `by` or a missing expert.
         """
         request = replace(request, ablation="")
         row, _ = self._prepare(request)
         if self.adapter is None:
             raise EngineError("there are no experts to take out: load some with --experts")
         places = leave_one_out(self.adapter, by, expert)
-        start = time.perf_counter()
+        start, total = time.perf_counter(), len(places) + RANDOM_REMOVALS
         with self._lock:
-            yield Progress(0, len(places), "answering with all experts")
-            baseline = _last(self._stream(request, row, AblationSpec(), record=True))
-            given = GivenAnswer(self.backbone, self.adapter, row, _ids(baseline))
-            effects: list[Effect] = []
-            for first in range(0, len(places), SWEEP_ROWS):
-                chunk = places[first : first + SWEEP_ROWS]
-                effects += self._effects(request, row, given, chunk, baseline)
-                yield Progress(len(effects), len(places), "taking experts out, one at a time")
-        yield Sweep(baseline, tuple(effects), time.perf_counter() - start)
+            yield Progress(0, total, "answering with all experts")
+            baseline = yield from self._baseline(request, row, total)
+            for item in sweep(
+                self.backbone,
+                self.adapter,
+                row,
+                baseline,
+                by,
+                places,
+                _limit(request),
+                lambda ids: self._text(request, ids),
+            ):
+                yield replace(item, seconds=time.perf_counter() - start) if isinstance(item, Sweep) else item
 
-    def _effects(
-        self, request: Request, row: Encoded, given: GivenAnswer, places: Sequence[Place], baseline: Answer
-    ) -> list[Effect]:
-        """Effects of one batch of single removals; only rows whose answer changes are answered anew."""
-        under = given.under([place.spec for place in places])
-        changed = [i for i, effect in enumerate(under) if not effect.same_answer]
-        texts = {}
-        if changed:
-            specs = [places[i].spec for i in changed]
-            generation = generate(self.backbone, self.adapter, [row] * len(specs), specs, _limit(request))
-            texts = {i: self._text(request, g.ids) for i, g in zip(changed, generation.rows, strict=True)}
-        effects = []
-        for i, (place, effect) in enumerate(zip(places, under, strict=True)):
-            weight, contribution = given.use_of(place)
-            effects.append(
-                Effect(
-                    group=place.group,
-                    expert=place.expert,
-                    where=place.where,
-                    spec=str(place.spec),
-                    delta_logprob=sum(effect.deltas),
-                    js=float(np.mean(effect.divergence)),
-                    weight=weight,
-                    contribution=contribution,
-                    answer_changed=i in texts,
-                    answer=texts.get(i, baseline.text),
-                )
-            )
-        return effects
+    def _baseline(self, request: Request, row: Encoded, total: int) -> Generator[Progress, None, Answer]:
+        """The answer with all experts; a Progress per token, so that a caller can close the work early."""
+        with closing(self._stream(request, row, AblationSpec(), record=True)) as items:
+            for item in items:
+                if isinstance(item, Answer):
+                    return item
+                yield Progress(0, total, f"answering with all experts, {item.index + 1} tokens")
+        raise AssertionError("a stream that does not raise ends with its Answer")
 
     def _prepare(self, request: Request) -> tuple[Encoded, AblationSpec]:
         if request.task not in TASKS:
@@ -238,7 +221,7 @@ class Engine:
 
     def _stream(
         self, request: Request, row: Encoded, spec: AblationSpec, record: bool
-    ) -> Iterator[Step | Answer]:
+    ) -> Generator[Step | Answer]:
         """The Steps and the Answer of one request; the caller holds the lock."""
         ids: list[int] = []
         with closing(stream(self.backbone, self.adapter, row, spec, _limit(request), record)) as events:
@@ -293,13 +276,6 @@ def _limit(request: Request) -> int:
 
 def _ids(answer: Answer) -> tuple[int, ...]:
     return tuple(token.id for token in answer.tokens)
-
-
-def _last(items: Iterator[Step | Answer]) -> Answer:
-    """The Answer at the end of a stream whose Steps nobody wants."""
-    *_, answer = items
-    assert isinstance(answer, Answer)  # noqa: S101  a stream that does not raise ends with its Answer
-    return answer
 
 
 def _answer_of(items: Iterator[Step | Answer]) -> Generator[Step, None, Answer]:

@@ -75,7 +75,7 @@ def routing_report(trace: RoutingTrace) -> dict[str, Any]:
 
 def engine_report(info: EngineInfo) -> dict[str, Any]:
     """What is loaded, and the tasks it can be asked."""
-    facts = {key: value for key, value in vars(info).items() if key != "random_entropy"}
+    facts = {key: value for key, value in vars(info).items() if key not in ("random_entropy", "folder")}
     for key in ("groups", "layers", "projections"):
         facts[key] = list(facts[key])
     tasks = [

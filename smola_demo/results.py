@@ -115,12 +115,30 @@ class Effect:
 
 
 @dataclass(frozen=True)
+class RandomRemoval:
+    """What taking `pieces` random pieces of experts out does; a piece is one expert in one layer.
+
+    In a sweep by projection a piece is one expert on one projection of one layer.
+    """
+
+    spec: str
+    pieces: int
+    delta_logprob: float
+
+
+@dataclass(frozen=True)
 class Sweep:
-    """Leave-one-out effects on one baseline answer, in the order of the experts."""
+    """Leave-one-out effects on one baseline answer, in the order of the experts.
+
+    random: removals of as many pieces as one place of the sweep has, drawn over all experts and layers from
+    `seed` and scored the same way: how far an effect of that size comes about by chance.
+    """
 
     baseline: Answer
     effects: tuple[Effect, ...]
     seconds: float
+    random: tuple[RandomRemoval, ...] = ()
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -137,6 +155,7 @@ class EngineInfo:
     """What is loaded, for the page and for `info`. `experts_state` is "none", "untrained" or "trained".
 
     random_entropy (G, L, 2): the band of one token's routing entropy under random routers, see `chance`.
+    folder: where the experts came from, "" without any; stays on this machine.
     """
 
     backbone: str
@@ -158,3 +177,4 @@ class EngineInfo:
     load_s: float
     tasks: tuple[str, ...] = field(default=())
     random_entropy: np.ndarray | None = field(default=None, compare=False, repr=False)
+    folder: str = field(default="", compare=False, repr=False)

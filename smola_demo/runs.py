@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import gzip
 import io
 import json
 import zlib
@@ -19,6 +20,8 @@ from smola_demo import __version__
 from smola_demo.config import GROUPS
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from PIL import Image
 
     from smola_demo.results import Answer, EngineInfo
@@ -30,6 +33,7 @@ PICTURE_SIDE = 448
 JPEG = "data:image/jpeg;base64,"
 MAX_BYTES = 16_000_000  # of a run's JSON text
 MAX_NUMBERS = 8_000_000  # of one unpacked array
+FOLDER, ENDING = "runs", ".json.gz"  # recorded runs of the examples: assets/runs/NAME.json.gz
 HALF_MAX = 65504.0  # the largest float16
 
 
@@ -98,6 +102,27 @@ def read_run(text: str | bytes) -> dict[str, Any]:
     except (KeyError, TypeError, ValueError, AttributeError, zlib.error) as error:
         raise RunError(f"this run is damaged ({error}): export it again") from None
     return run
+
+
+def read_run_file(path: Path) -> dict[str, Any]:
+    """A run from a .json or .json.gz file. Raises RunError with one sentence."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+        if raw[:2] == b"\x1f\x8b":
+            raw = zlib.decompressobj(wbits=31).decompress(raw, MAX_BYTES + 1)
+    except (OSError, zlib.error):
+        raise RunError("this file cannot be read: choose a run that was exported here") from None
+    return read_run(raw)
+
+
+def write_run_file(path: Path, run: dict[str, Any]) -> int:
+    """Write a run as .json.gz; the same run gives the same bytes. Returns their number."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(run, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    data = gzip.compress(text.encode(), 9, mtime=0)
+    path.write_bytes(data)
+    return len(data)
 
 
 def pack(values: np.ndarray) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def use_tiny_parts(tmp_path, monkeypatch):
         return tiny_model(), tiny_processor()
 
     monkeypatch.setenv("SMOLA_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("smola_demo.backbone.embedded.base_folder", lambda: tmp_path / "base")
+    monkeypatch.setattr("smola_demo.backbone.connector.base_folder", lambda: tmp_path / "base")
     monkeypatch.setattr(store, "part_file", lambda part, _progress: tmp_path / part.name)
     monkeypatch.setattr(store, "assemble", assemble)
     return calls

@@ -154,6 +154,15 @@ class Visit:
     def text(self, selector):
         return self.page.inner_text(selector)
 
+    def tab(self, name):
+        """Show a tab; on a phone some of them stand behind the tab row's own menu."""
+        found = self.page.locator(f"#tabs [role=tab][aria-controls='tab-{name}']:visible")
+        if found.count() == 0:
+            self.page.locator("#tabs .overflow-menu > button").click()
+            found = self.page.locator("#tabs .overflow-dropdown button", has_text=name.capitalize())
+        found.first.click()
+        self.page.wait_for_selector(f"#tab-{name}", state="visible")
+
     def field(self, name):
         return self.page.locator(f"#{name} :is(input, textarea)").first
 

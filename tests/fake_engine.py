@@ -21,6 +21,7 @@ from smola_demo.results import (
     Effect,
     EngineInfo,
     Progress,
+    RandomRemoval,
     Request,
     Step,
     Sweep,
@@ -36,7 +37,8 @@ SENTENCES = (
     "a plate with pizza and a glass stands on a wooden table",
     "a child in a red jacket throws a ball over a green lawn",
 )
-SPEC = re.compile(r"(?:(zero|renormalize|mean)!)?(\w+):(\d+|\*)(?:@(\d+)(?:-(\d+))?)?(?:/(\w+))?")
+SPEC = re.compile(r"(\w+|\*):([\d,-]+|\*)(?:@([\d,-]+))?(?:/([\w,]+))?")
+KIND = re.compile(r"^(zero|renormalize|mean)!")
 
 
 class FakeError(ValueError):
@@ -51,10 +53,14 @@ def set_event() -> threading.Event:
 
 @dataclass
 class FakeEngine:
-    """token_s and prefill_s: seconds a token and the prompt take. fail: the second step breaks like a bug."""
+    """token_s, prefill_s and sweep_s: seconds a token, the prompt and one removal take.
+
+    fail: the second step breaks like a bug.
+    """
 
     token_s: float = 0.0
     prefill_s: float = 0.0
+    sweep_s: float = 0.0
     groups: tuple[str, ...] = ("visual", "text", "multimodal")
     experts: int = 8
     layers: int = 30
@@ -147,7 +153,7 @@ class FakeEngine:
             timing=Timing(info.load_s, self.prefill_s, decode, len(tokens) / decode if decode else 0.0),
             memory_mb=info.memory_mb,
             stopped="length" if len(tokens) == limit else "end",
-            trace=self.trace(seed, [t.text for t in tokens[:-1]]) if capture and self.groups else None,
+            trace=self._trace(request, seed, tokens) if capture and self.groups else None,
         )
 
     def compare(self, request: Request) -> Iterator[Progress | Step | Comparison]:
@@ -156,7 +162,12 @@ class FakeEngine:
             raise FakeError("name the experts to take out, for example visual:3")
         self._touched(request.ablation)
         yield Progress(0, 2, "answering with all experts")
-        *_, baseline = self.answer(replace(request, ablation=""), capture=False)
+        baseline = None
+        for item in self.answer(replace(request, ablation=""), capture=False):
+            if isinstance(item, Answer):
+                baseline = item
+            else:
+                yield Progress(0, 2, f"answering with all experts, {item.index + 1} tokens")
         yield Progress(1, 2, f"answering without {request.ablation}")
         ablated = baseline
         for item in self.answer(request, capture=False):
@@ -175,25 +186,39 @@ class FakeEngine:
     def sweep(
         self, request: Request, by: str = "expert", expert: str | None = None
     ) -> Iterator[Progress | Sweep]:
-        """One effect for every expert."""
-        *_, baseline = self.answer(request, capture=False)
-        assert isinstance(baseline, Answer)
-        names = [(g, e) for g in self.groups for e in range(self.experts)]
+        """One effect for every expert, or for every layer or projection of one, and eight random ones."""
+        if by != "expert" and not expert:
+            raise FakeError(f"a sweep by {by} looks into one expert: name it, for example visual:3")
+        places = self._places(by, expert)
+        total = len(places) + 8
+        baseline = None
+        for item in self.answer(request, capture=False):
+            if isinstance(item, Answer):
+                baseline = item
+            else:
+                yield Progress(0, total, f"answering with all experts, {item.index + 1} tokens")
+        assert baseline is not None
         effects = []
-        for i, (group, number) in enumerate(names):
-            yield Progress(i, len(names), "taking experts out, one at a time")
-            rng = np.random.default_rng(self._seed(replace(request, ablation=f"{group}:{number}")))
-            delta, js, weight, share = (
-                -rng.uniform(0, 2),
-                rng.uniform(0, 0.01),
-                rng.uniform(0, 0.2),
-                rng.uniform(0, 0.1),
-            )
-            spec = f"{group}:{number}"
-            effects.append(
-                Effect(group, number, "all", spec, delta, js, weight, share, delta < -1, baseline.text)
-            )
-        yield Sweep(baseline, tuple(effects), 0.1)
+        for i, (group, number, where, spec) in enumerate(places):
+            time.sleep(self.sweep_s)
+            yield Progress(i, total, "taking experts out, one at a time")
+            rng = np.random.default_rng(self._seed(replace(request, ablation=spec)))
+            delta, js, weight, share = rng.normal(-0.4, 0.8), *rng.uniform(0, (0.01, 0.2, 0.1))
+            text = baseline.text + " again" * (delta < -1)
+            effects.append(Effect(group, number, where, spec, delta, js, weight, share, delta < -1, text))
+        rng = np.random.default_rng(self._seed(request))
+        random = tuple(RandomRemoval("visual:0@1", self.layers, float(d)) for d in rng.normal(-0.1, 0.2, 8))
+        yield Sweep(baseline, tuple(effects), 0.1, random, 0)
+
+    def _places(self, by: str, expert: str | None) -> list[tuple[str, int, str, str]]:
+        """(group, expert, where, spec) of each removal."""
+        if by == "expert":
+            return [(g, e, "all", f"{g}:{e}") for g in self.groups for e in range(self.experts)]
+        group, _, number = str(expert).partition(":")
+        if by == "layer":
+            return [(group, int(number), f"layer {n}", f"{expert}@{n}") for n in range(self.layers)]
+        names = self.info().projections
+        return [(group, int(number), f"projection {name}", f"{expert}/{name}") for name in names]
 
     def routing(self, seed: int, step: int) -> tuple[np.ndarray, np.ndarray]:
         """(weight, contribution) of a step, (G, L, E) each; the visual group has none after the prompt."""
@@ -206,6 +231,13 @@ class FakeEngine:
             for array in (weight, contribution):
                 array[[g for g, name in enumerate(self.groups) if name == "visual"]] = 0
         return weight.astype(np.float32), contribution.astype(np.float32)
+
+    def _trace(self, request: Request, seed: int, tokens: list[Token]) -> RoutingTrace:
+        """As `trace`; nothing is routed when everything is taken out."""
+        found = self.trace(seed, [t.text for t in tokens[:-1]])
+        if not request.ablation.endswith("*:*"):
+            return found
+        return replace(found, weight=0 * found.weight, contribution=0 * found.contribution)
 
     def trace(self, seed: int, answer: list[str], grid: int = 4, words: int = 6) -> RoutingTrace:
         """A record of grid² patches, a few prompt words and the answer's words, in the axes of a real one."""
@@ -243,17 +275,23 @@ class FakeEngine:
     def _touched(self, ablation: str) -> int:
         """How many modules an ablation touches. Raises FakeError when it names what is not there."""
         touched = 0
-        for part in filter(None, ablation.split(";")):
+        for part in filter(None, KIND.sub("", ablation).split(";")):
             match = SPEC.fullmatch(part.strip())
             if match is None:
                 raise FakeError(f"cannot read '{part}': write group:experts, for example visual:3")
-            _, group, expert, first, last, _ = match.groups()
-            if group not in self.groups:
+            group, experts, layers, _ = match.groups()
+            if group not in (*self.groups, "*"):
                 raise FakeError(f"no expert group '{group}': there are {', '.join(self.groups)}")
-            if expert != "*" and int(expert) >= self.experts:
-                raise FakeError(f"no expert {group}:{expert}: each group has 0 to {self.experts - 1}")
-            start, stop = (int(first), int(last or first)) if first else (0, self.layers - 1)
-            if stop >= self.layers or start > stop:
-                raise FakeError(f"no experts in layer {stop}: wrapped layers are 0-{self.layers - 1}")
-            touched += 3 * (stop - start + 1)
+            if experts != "*" and max(numbers(experts)) >= self.experts:
+                raise FakeError(f"no expert {group}:{experts}: each group has 0 to {self.experts - 1}")
+            named = numbers(layers) if layers else range(self.layers)
+            if max(named) >= self.layers:
+                raise FakeError(f"no experts in layer {max(named)}: wrapped layers are 0-{self.layers - 1}")
+            touched += 3 * len(named)
         return touched
+
+
+def numbers(text: str) -> set[int]:
+    """'0,4-6' → {0, 4, 5, 6}."""
+    ends = [[int(n) for n in part.split("-")] for part in text.split(",")]
+    return {n for first, *last in ends for n in range(first, (last or [first])[0] + 1)}

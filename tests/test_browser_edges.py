@@ -208,6 +208,8 @@ def test_the_real_page_on_the_embedded_model(browser, tmp_path, picture):
         found.page.click("#ask")
         found.answered()
         assert found.text(".answer-text")
+        found.tab("ablate")
+        found.page.click(".chip[data-group=visual][data-expert='3']")
         found.page.click("#ablate")
         found.page.wait_for_selector(".comparison[data-state=done], .comparison[data-state=error]")
         if found.page.is_visible(".comparison-message"):

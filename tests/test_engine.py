@@ -150,7 +150,10 @@ def test_sweep_equals_single_comparisons():
     engine = tiny_engine()
     *events, sweep = engine.sweep(request())
     assert isinstance(sweep, Sweep)
-    assert [event.done for event in events] == [0, 8, 9]
+    done = [event.done for event in events]
+    assert done == sorted(done)
+    assert {0, 8, 9, 17} == set(done)
+    assert {event.total for event in events} == {9 + 8}
     assert [(e.group, e.expert) for e in sweep.effects] == [(g, i) for g in CONFIG.groups for i in range(3)]
     for effect in sweep.effects:
         *_, single = engine.compare(request(ablation=effect.spec))

@@ -40,11 +40,11 @@ def test_ask_streams_text_then_figures(picture):
 def test_buttons_come_back(picture):
     do = handlers()
     *_, last = ask(do, picture, "caption", None)
-    assert [b["interactive"] for b in last[3:]] == [True, False, True]
+    assert [b["interactive"] for b in last[3:]] == [True, False]
     first = do.begin_ask(VISITOR)
-    assert [b["interactive"] for b in first[1:]] == [False, True, False]
+    assert [b["interactive"] for b in first[1:]] == [False, True]
     without = handlers(FakeEngine(state="none", groups=()))
-    assert [b["interactive"] for b in without.buttons()] == [True, False, False]
+    assert [b["interactive"] for b in without.buttons()] == [True, False]
 
 
 def test_confidence_is_the_mean_token_probability(picture):
@@ -181,7 +181,7 @@ def test_a_full_queue_gives_the_buttons_back():
     do.begin_ask(VISITOR)
     value, *rest = do.ask_refused(VISITOR)
     assert "try again" in json.loads(value)["message"]
-    assert [b["interactive"] for b in rest] == [True, False, True]
+    assert [b["interactive"] for b in rest] == [True, False]
     assert do.stops.flag(VISITOR.session_hash) is None
 
 

@@ -10,43 +10,78 @@ import threading
 import pytest
 from fake_engine import FakeEngine
 from PIL import Image
-from ui_calls import ablate, event, handlers, picture, skipped  # noqa: F401  picture is a fixture
+from ui_calls import VISITOR, ablate, ablation_handlers, event, picture, skipped  # noqa: F401  picture is a fixture
 
 from smola_demo.results import Comparison, Progress, Request
 from smola_demo.ui import comparison
 from smola_demo.ui.examples import uploaded
+from smola_demo.ui.picker import picked_cell, picker_value
+
+
+def chosen(text, **info):
+    return picker_value(FakeEngine(**info).info(), text)
+
+
+def test_the_chips_show_what_the_text_says():
+    value = chosen("mean!visual:0,4-6;text:*")
+    assert value["picked"] == {"visual": [0, 4, 5, 6], "text": list(range(8)), "multimodal": []}
+    assert (value["kind"], value["first"], value["last"], value["at"], value["note"]) == (
+        "mean",
+        None,
+        None,
+        [],
+        "",
+    )
+    value = chosen("visual:3@8-15/mlp,q_proj")
+    assert (value["first"], value["last"], value["at"], value["note"]) == (8, 15, ["mlp", "q_proj"], "")
+    assert chosen("*:*@3")["picked"] == {group: list(range(8)) for group in ("visual", "text", "multimodal")}
+    assert chosen("")["picked"] == {"visual": [], "text": [], "multimodal": []}
+
+
+@pytest.mark.parametrize("text", ["visual:3@1,5", "visual:3@8;text:1", "visual:3/mlp;text:1/attn"])
+def test_text_beyond_the_chips_is_said_not_lost(text):
+    value = chosen(text)
+    assert value["spec"] == text
+    assert "more than the chips can show" in value["note"]
+    assert value["picked"]["visual"] == [3]
+    assert "wrong" not in value
 
 
 @pytest.mark.parametrize(
-    ("parts", "text"),
+    ("text", "said"),
     [
-        (("visual", 3, "", "zero"), "visual:3"),
-        (("visual", 3, None, None), "visual:3"),
-        (("text", 0, " 8 - 15 ", "zero"), "text:0@8-15"),
-        (("text", 0, "@4", "mean"), "mean!text:0@4"),
-        (("multimodal", 7, "*", "renormalize"), "renormalize!multimodal:7"),
-        ((None, 3, "", "zero"), ""),
-        (("visual", None, "", "zero"), ""),
+        ("<b>", "Cannot read '<b>': write group:experts"),
+        ("audio:1", "No expert group 'audio': there are visual, text, multimodal."),
+        ("visual:8", "No expert 8: each group has 0 to 7."),
+        ("twist!visual:1", "Unknown kind of ablation 'twist'"),
     ],
 )
-def test_spec_text(parts, text):
-    assert comparison.spec_text(*parts) == text
+def test_text_that_is_no_spec_gets_a_sentence_at_once(text, said):
+    value = chosen(text)
+    assert value["note"].startswith(said)
+    assert value["wrong"] is True
 
 
-def test_spec_text_is_what_the_model_side_reads():
-    ablation = pytest.importorskip("smola_demo.ablation")
-    for kind in ("zero", "renormalize", "mean"):
-        text = comparison.spec_text("visual", 3, "8-15", kind)
-        spec = ablation.AblationSpec.parse(text)
-        assert spec.kind == kind
-        assert spec.terms[0].experts == (3,)
-        assert spec.terms[0].layers == tuple(range(8, 16))
+def test_without_experts_there_is_nothing_to_choose():
+    assert (
+        chosen("", groups=(), state="none")["note"] == "No experts are loaded, so there is none to take out."
+    )
+    do = ablation_handlers(FakeEngine(state="none", groups=()))
+    assert [b["interactive"] for b in do.buttons()] == [False, False, False]
+
+
+def test_the_tab_says_what_it_works_on(picture):
+    do = ablation_handlers()
+    assert json.loads(do.asked(picture, "caption", "left over"))["text"] == "On: beach.png, Caption"
+    told = json.loads(do.asked(picture, "count", " How many? "))
+    assert told == {"text": "On: beach.png, Count: How many?", "kind": "info"}
+    assert json.loads(do.asked(None, "caption", None))["kind"] == "hint"
 
 
 def test_a_clicked_cell_is_checked():
     info = FakeEngine().info()
-    assert comparison.picked_cell({"group": "text", "expert": 2, "layer": "12"}, info) == ("text", 2, "12")
-    assert comparison.picked_cell({"group": "text", "expert": 2, "layer": "4-5"}, info) == ("text", 2, "4-5")
+    assert picked_cell({"group": "text", "expert": 2, "layer": "12"}, info) == ("text", 2, "12")
+    assert picked_cell({"group": "text", "expert": 2, "layer": "4-5"}, info) == ("text", 2, "4-5")
     for bad in (
         None,
         "text",
@@ -57,18 +92,19 @@ def test_a_clicked_cell_is_checked():
         {"group": "text", "expert": 2, "layer": "30"},
         {"group": "text", "expert": 2, "layer": "1; drop"},
     ):
-        assert comparison.picked_cell(bad, info) is None
+        assert picked_cell(bad, info) is None
 
 
-def test_clicking_a_cell_fills_the_ablation_form():
-    do = handlers()
-    assert do.pick_cell("mean", event(group="text", expert=2, layer="12")) == (
-        "text",
-        2,
-        "12",
-        "mean!text:2@12",
-    )
-    assert all(skipped(v) for v in do.pick_cell("mean", event(group="audio", expert=2, layer="12")))
+def test_clicking_a_cell_of_the_map_chooses_its_expert():
+    do = ablation_handlers()
+    spec, chips, way = do.pick_cell(event(group="text", expert=2, layer="12"))
+    assert spec == "text:2@12"
+    value = json.loads(chips)
+    assert (value["picked"]["text"], value["first"], value["last"]) == ([2], 12, 12)
+    assert way["visible"] is True
+    assert "text expert 2, layer 12" in way["value"]
+    assert all(skipped(v) for v in do.pick_cell(event(group="audio", expert=2, layer="12")))
+    assert do.open().selected == "ablate"
 
 
 def test_word_diff_keeps_every_word():
@@ -86,7 +122,7 @@ def test_word_diff_keeps_every_word():
 
 
 def test_ablate_shows_both_answers_and_what_changed(picture):
-    do = handlers()
+    do = ablation_handlers()
     outs = list(ablate(do, picture, "caption", None, "visual:3@8-15"))
     assert json.loads(outs[0][0])["state"] == "running"
     value = json.loads(outs[-1][0])
@@ -106,7 +142,7 @@ def test_ablate_shows_both_answers_and_what_changed(picture):
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        ("", "Name an expert to take out, for example visual:3."),
+        ("", "Choose an expert to take out, for example visual:3."),
         ("visual:99", "No expert visual:99: each group has 0 to 7."),
         ("audio:1", "No expert group 'audio': there are visual, text, multimodal."),
         ("visual:1@77", "No experts in layer 77: wrapped layers are 0-29."),
@@ -114,7 +150,7 @@ def test_ablate_shows_both_answers_and_what_changed(picture):
     ],
 )
 def test_a_spec_that_does_not_fit_is_one_sentence(picture, spec, said, capsys):
-    (out,) = ablate(handlers(), picture, "caption", None, spec)
+    (out,) = ablate(ablation_handlers(), picture, "caption", None, spec)
     assert json.loads(out[0]) == {"state": "error", "message": said}
     assert out[1]["interactive"] is True
     assert capsys.readouterr().err == ""
@@ -129,6 +165,30 @@ def test_stopping_a_comparison_closes_it(picture):
     flag.set()
     assert [v["state"] for v in run] == ["stopped"]
     assert engine.running == 0
+
+
+def test_stop_ends_a_comparison_during_the_first_answer(picture):
+    engine = FakeEngine()
+    do = ablation_handlers(engine)
+    run = ablate(do, picture, "caption", None, "visual:1")
+    values = [json.loads(next(run)[0]) for _ in range(3)]
+    assert values[-1]["verdict"].startswith("answering with all experts, 2 tokens")
+    do.stop(VISITOR)
+    (last,) = run
+    assert json.loads(last[0])["state"] == "stopped"
+    assert [b["interactive"] for b in last[1:]] == [True, True, False]
+    assert (engine.running, engine.closed_early) == (0, 1)
+
+
+def test_a_second_run_of_the_same_visitor_is_told_to_wait(picture):
+    do = ablation_handlers()
+    run = ablate(do, picture, "caption", None, "visual:1")
+    next(run)
+    message, *rest = do.begin(VISITOR)
+    assert "Another run of yours" in json.loads(message)["message"]
+    assert all(skipped(v) for v in rest)
+    list(run)
+    assert json.loads(do.begin(VISITOR)[0])["state"] == "running"
 
 
 def test_verdict_says_which_way():

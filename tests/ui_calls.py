@@ -9,6 +9,7 @@ import pytest
 from fake_engine import FakeEngine
 from PIL import Image
 
+from smola_demo.ui.ablate_handlers import AblateHandlers
 from smola_demo.ui.ask_handlers import AskHandlers
 from smola_demo.ui.loading import EngineHandle, StopFlags
 
@@ -27,14 +28,23 @@ def handlers(engine=None, handle=None, examples=()):
     return AskHandlers(handle, StopFlags(), list(examples), lambda run: run)
 
 
+def ablation_handlers(engine=None, stops=None):
+    return AblateHandlers(EngineHandle.of(engine or FakeEngine()), stops or StopFlags(), lambda run: run)
+
+
 def ask(do, *inputs):
     do.begin_ask(VISITOR)
     return do.ask(*inputs, VISITOR)
 
 
 def ablate(do, *inputs):
-    do.begin_ablate(VISITOR)
+    do.begin(VISITOR)
     return do.ablate(*inputs, VISITOR)
+
+
+def rank(do, *inputs):
+    do.begin(VISITOR)
+    return do.rank(*inputs, VISITOR)
 
 
 def event(**data):

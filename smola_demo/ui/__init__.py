@@ -2,8 +2,10 @@
 
 page          header, loading line, tabs, footer
 ask_tab       first tab: ask, watch, take an expert out; ask_handlers is what its buttons do
+atlas_tab, truth_tab    last two tabs, of results made offline; shipped reads their files
 view          parts that draw themselves in the browser, from files in static/
 answer, comparison, examples    values for those parts: pure functions
+api           endpoints for programs and MCP clients
 loading       the engine while it loads, and Stop
 theme         looks
 """

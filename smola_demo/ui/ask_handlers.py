@@ -14,11 +14,10 @@ from typing import Any
 
 import gradio as gr
 
-from smola_demo.config import GROUPS
 from smola_demo.data.images import ImageError
 from smola_demo.results import Request
 from smola_demo.tasks import TASKS
-from smola_demo.ui import answer, comparison
+from smola_demo.ui import answer
 from smola_demo.ui.examples import Example, uploaded
 from smola_demo.ui.loading import EngineHandle, StopFlags
 from smola_demo.ui.view import encode
@@ -37,15 +36,12 @@ class AskHandlers:
         def run_answer(request: Request) -> Iterator[Any]:
             yield from handle.engine.answer(request)
 
-        def run_compare(request: Request) -> Iterator[Any]:
-            yield from handle.engine.compare(request)
-
-        self._answer, self._compare = gpu(run_answer), gpu(run_compare)
+        self._answer = gpu(run_answer)
 
     def begin_ask(self, request: gr.Request) -> tuple[Any, ...]:
         """At once, before the queue: say so, and give Stop something to stop."""
         if not self.stops.begin(request.session_hash):
-            return _skip(4)
+            return skip(3)
         waiting = answer.answer_value(self.handle.info, "waiting", hint="Waiting for the model …")
         return encode(waiting), *self.buttons(busy=True)
 
@@ -55,13 +51,13 @@ class AskHandlers:
         """Answer, streaming text, figures and map; then the whole run for the explorer."""
         flag = self.stops.flag(request.session_hash)
         if flag is None:  # announced while another run was going, which is over now
-            yield _skip(6)
+            yield skip(5)
             return
         try:
             info = self.handle.require()
             if flag.is_set():
                 value = answer.answer_value(info, "stopped", message="Stopped.")
-                yield encode(value), *_skip(2), *self.buttons()
+                yield encode(value), *skip(2), *self.buttons()
                 return
             wanted = answer.make_request(payload, task, question)
             steps = self._answer(wanted)
@@ -69,37 +65,8 @@ class AskHandlers:
                 shown = (gr.skip() if view is None else encode(view) for view in drawn)
                 yield encode(value), *shown, *self.buttons(busy=value["state"] == "writing")
         except Exception as error:  # noqa: BLE001  whatever happens, the page gets a sentence and its buttons back
-            _log(error)
-            yield encode(answer.failed(self.handle.info, error)), *_skip(2), *self.buttons()
-        finally:
-            self.stops.end(request.session_hash)
-
-    def begin_ablate(self, request: gr.Request) -> tuple[Any, ...]:
-        """At once, before the queue."""
-        if not self.stops.begin(request.session_hash):
-            return _skip(4)
-        return encode({"state": "running", "verdict": "Waiting for the model …"}), *self.buttons(busy=True)
-
-    def ablate(
-        self, payload: Any, task: str, question: str | None, spec: str | None, request: gr.Request
-    ) -> Iterator[tuple[Any, ...]]:
-        """Answer without and with the ablation and show what changed."""
-        flag = self.stops.flag(request.session_hash)
-        if flag is None:  # as above
-            yield _skip(4)
-            return
-        try:
-            if flag.is_set():
-                yield encode({"state": "stopped", "message": "Stopped."}), *self.buttons()
-                return
-            if not (spec or "").strip():
-                raise ValueError("Name an expert to take out, for example visual:3.")
-            wanted = answer.make_request(payload, task, question, (spec or "").strip())
-            for value in comparison.stream_comparison(self._compare(wanted), flag):
-                yield encode(value), *self.buttons(busy=value["state"] == "running")
-        except Exception as error:  # noqa: BLE001  as above
-            _log(error)
-            yield encode(comparison.failed(error)), *self.buttons()
+            log(error)
+            yield encode(answer.failed(self.handle.info, error)), *skip(2), *self.buttons()
         finally:
             self.stops.end(request.session_hash)
 
@@ -108,17 +75,10 @@ class AskHandlers:
         self.stops.end(request.session_hash)
         return encode(answer.answer_value(self.handle.info, "error", message=BUSY)), *self.buttons()
 
-    def ablate_refused(self, request: gr.Request) -> tuple[Any, ...]:
-        """As for an answer."""
-        self.stops.end(request.session_hash)
-        return encode({"state": "error", "message": BUSY}), *self.buttons()
-
-    def buttons(self, *, busy: bool = False) -> tuple[Any, Any, Any]:
-        """Ask, Stop and Ablate: while the model works only Stop; without experts never Ablate."""
-        info = self.handle.info
-        ask = info is not None and not busy
-        ablate = ask and bool(info and info.groups)
-        return gr.update(interactive=ask), gr.update(interactive=busy), gr.update(interactive=ablate)
+    def buttons(self, *, busy: bool = False) -> tuple[Any, Any]:
+        """Ask and Stop: while the model works only Stop."""
+        ask = self.handle.info is not None and not busy
+        return gr.update(interactive=ask), gr.update(interactive=busy)
 
     def stop(self, request: gr.Request) -> None:
         """End this visitor's run before its next token."""
@@ -136,52 +96,37 @@ class AskHandlers:
 
     def choose_task(self, task: str) -> tuple[Any, ...]:
         """Show the question box and suggestions where the task has them."""
-        return _task_shown(task)
+        return task_shown(task)
 
     def choose_example(self, event: gr.EventData) -> tuple[Any, ...]:
         """Put the clicked example's picture, task and question in."""
         index = _index(event)
         if index is None or index >= len(self.examples):
-            return _skip(5)
+            return skip(5)
         example = self.examples[index]
-        return str(example.image), encode({}), *_task_shown(example.task, example.question)
+        return str(example.image), encode({}), *task_shown(example.task, example.question)
 
     def choose_question(self, task: str, event: gr.EventData) -> Any:
         """Put the clicked suggestion into the question box."""
         index, items = _index(event), answer.suggestion_picks(task)["items"]
         return gr.skip() if index is None or index >= len(items) else items[index]["text"]
 
-    def pick_cell(self, kind: str, event: gr.EventData) -> tuple[Any, ...]:
-        """A cell of the map was clicked: choose its expert and layer for the ablation."""
-        cell = comparison.picked_cell(getattr(event, "_data", None), self.handle.info)
-        if cell is None:
-            return _skip(4)
-        return *cell, comparison.spec_text(*cell, kind)
-
     def loaded(self) -> tuple[Any, ...]:
         """Updates once loading has ended, well or not."""
         info = self.handle.info
-        values: tuple[Any, ...] = (encode(answer.answer_value(info)), encode(answer.empty_map(info)))
-        groups = list(info.groups) if info else list(GROUPS)
-        experts = list(range(info.num_experts)) if info and info.groups else list(range(8))
-        group = gr.update(choices=groups, value=groups[0] if groups else None)
-        return (
-            *values,
-            group,
-            gr.update(choices=experts, value=0),
-            *self.buttons(),
-        )
+        return encode(answer.answer_value(info)), encode(answer.empty_map(info)), *self.buttons()
 
 
-def _skip(count: int) -> tuple[Any, ...]:
+def skip(count: int) -> tuple[Any, ...]:
     """Outputs that stay as they are."""
     return tuple(gr.skip() for _ in range(count))
 
 
-def _task_shown(task: str, question: str | None = None) -> tuple[Any, ...]:
+def task_shown(task: str, question: str | None = None) -> tuple[Any, ...]:
+    """Updates of the task's choice, the question box and the suggestions."""
     known = TASKS.get(task)
     if known is None:
-        return _skip(3)
+        return skip(3)
     box: dict[str, Any] = {"visible": known.needs_question, "placeholder": f"For example: {known.example}"}
     if question is not None:
         box["value"] = question
@@ -195,7 +140,7 @@ def _index(event: gr.EventData) -> int | None:
     return index if isinstance(index, int) and not isinstance(index, bool) and index >= 0 else None
 
 
-def _log(error: Exception) -> None:
+def log(error: Exception) -> None:
     """What was not meant for the user belongs in the log."""
     if not isinstance(error, ValueError):
         traceback.print_exc()

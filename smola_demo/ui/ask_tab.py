@@ -1,4 +1,4 @@
-"""First tab: ask about a picture, watch the experts while the answer is written, take one out and compare.
+"""First tab: ask about a picture, watch the experts while the answer is written.
 
 Layout and wiring only; what happens is in ask_handlers.
 """
@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from smola_demo.config import GROUPS
 from smola_demo.tasks import TASKS
-from smola_demo.ui import answer, comparison
+from smola_demo.ui import answer
 from smola_demo.ui.examples import example_picks
 from smola_demo.ui.view import view
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from smola_demo.ui.ask_handlers import AskHandlers
     from smola_demo.ui.explorer_tab import ExplorerTab
 
@@ -30,16 +31,16 @@ class AskTab:
     def __init__(self, handlers: AskHandlers, explorer: ExplorerTab) -> None:
         self.handlers, self.explorer = handlers, explorer
 
-    def layout(self) -> None:
-        """Place the components; two columns that become one on a phone."""
+    def layout(self, below: Callable[[], None] = lambda: None) -> None:
+        """Place two columns that become one on a phone. `below` places what follows the answer."""
         with gr.Row(elem_classes="columns"):
             with gr.Column(scale=5, min_width=320):
                 self._inputs()
                 self.answer = view("answer", answer.answer_value(None), label="Answer", elem_id="answer")
+                below()
             with gr.Column(scale=6, min_width=320):
                 self.routing = view("routing", answer.empty_map(None), label="Routing map", elem_id="routing")
-                self._ablation_inputs()
-        self.comparison = view("comparison", {"state": "idle"}, label="Comparison", elem_id="comparison")
+                self.take_out = gr.Button("Take it out", visible=False, elem_id="take-out")
 
     def _inputs(self) -> None:
         self.gallery = view(
@@ -75,47 +76,11 @@ class AskTab:
             )
             self.stop_button = gr.Button("Stop", interactive=False, elem_id="stop", scale=1, min_width=80)
 
-    def _ablation_inputs(self) -> None:
-        with gr.Column(elem_id="ablate-panel"):
-            gr.HTML(
-                "<h2>Take an expert out</h2><p>Click a cell of the map, or choose here.</p>",
-                elem_classes="panel-head",
-            )
-            with gr.Row():
-                self.group = gr.Dropdown(
-                    list(GROUPS), value=GROUPS[0], label="Group", elem_id="group", min_width=120
-                )
-                self.expert = gr.Dropdown(
-                    list(range(8)), value=0, label="Expert", elem_id="expert", min_width=90
-                )
-                self.layers = gr.Textbox(
-                    label="Layers",
-                    placeholder="all",
-                    lines=1,
-                    max_lines=1,
-                    max_length=60,
-                    elem_id="layers",
-                    min_width=110,
-                )
-            self.kind = gr.Radio(list(comparison.KINDS), value="zero", label="How", elem_id="kind")
-            self.spec = gr.Textbox(
-                comparison.spec_text(GROUPS[0], 0, "", "zero"),
-                label="Written as (you may edit it)",
-                info="Also visual:0,4-6 · text:* · visual:3@8-15/mlp · several joined by ;",
-                lines=1,
-                max_lines=1,
-                max_length=300,
-                elem_id="spec",
-            )
-            self.ablate_button = gr.Button(
-                "Ablate and compare", variant="primary", interactive=False, elem_id="ablate"
-            )
-
     def wire(self) -> None:
         """Connect events to handlers."""
         do = self.handlers
         asked = [self.image, self.task, self.question]
-        buttons = [self.ask_button, self.stop_button, self.ablate_button]
+        buttons = [self.ask_button, self.stop_button]
         model: dict[str, Any] = {
             **QUIET,
             "preprocess": False,
@@ -127,15 +92,10 @@ class AskTab:
         start = gr.on(
             [self.ask_button.click, self.question.submit], do.begin_ask, None, shown, queue=False, **QUIET
         )
-        run = start.then(do.ask, asked, [self.answer, self.routing, self.explorer.view, *buttons], **model)
-        run.failure(do.ask_refused, None, shown, queue=False, **QUIET)
-
-        shown = [self.comparison, *buttons]
-        start = gr.on(
-            [self.ablate_button.click, self.spec.submit], do.begin_ablate, None, shown, queue=False, **QUIET
+        self.asked = run = start.then(
+            do.ask, asked, [self.answer, self.routing, self.explorer.view, *buttons], **model
         )
-        run = start.then(do.ablate, [*asked, self.spec], shown, **model)
-        run.failure(do.ablate_refused, None, shown, queue=False, **QUIET)
+        run.failure(do.ask_refused, None, shown, queue=False, **QUIET)
 
         self.stop_button.click(do.stop, None, None, queue=False, **QUIET)
         self.image.input(
@@ -145,31 +105,8 @@ class AskTab:
         self.task.input(do.choose_task, self.task, shown, queue=False, **QUIET)
         self.gallery.select(do.choose_example, None, [self.image, self.picture_note, *shown], **QUIET)
         self.suggestions.select(do.choose_question, self.task, self.question, queue=False, **QUIET)
-        self.routing.select(
-            do.pick_cell, self.kind, [self.group, self.expert, self.layers, self.spec], queue=False, **QUIET
-        )
-        parts = [self.group, self.expert, self.layers, self.kind]
-        mark = "(g, e, l, k) => { window.smola?.pick?.(g, e, l); return [g, e, l, k]; }"
-        gr.on(
-            [self.group.input, self.expert.input, self.layers.change, self.kind.input],
-            comparison.spec_text,
-            parts,
-            self.spec,
-            js=mark,
-            trigger_mode="always_last",
-            queue=False,
-            **QUIET,
-        )
 
     @property
     def waiting(self) -> list[Any]:
         """Components that change when the engine is there."""
-        return [
-            self.answer,
-            self.routing,
-            self.group,
-            self.expert,
-            self.ask_button,
-            self.stop_button,
-            self.ablate_button,
-        ]
+        return [self.answer, self.routing, self.ask_button, self.stop_button]

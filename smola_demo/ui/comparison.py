@@ -1,10 +1,9 @@
-"""Taking one expert out: the text of the spec; two answers and what changed between them. Values only."""
+"""Two answers to one question, without and with an ablation, and what changed between them. Values only."""
 
 from __future__ import annotations
 
 import difflib
 import math
-import re
 from typing import TYPE_CHECKING, Any
 
 from smola_demo.plots import divergence_figure
@@ -14,36 +13,6 @@ from smola_demo.ui.loading import sentence
 if TYPE_CHECKING:
     import threading
     from collections.abc import Iterator
-
-    from smola_demo.results import EngineInfo
-
-KINDS = (
-    ("remove it (zero)", "zero"),
-    ("remove and re-weight the rest (renormalize)", "renormalize"),
-    ("replace by its mean (mean)", "mean"),
-)
-
-
-def spec_text(group: str | None, expert: int | None, layers: str | None, kind: str | None) -> str:
-    """The text form of an ablation of one expert; empty while no expert is chosen."""
-    if group is None or expert is None:
-        return ""
-    where = re.sub(r"\s+", "", layers or "").removeprefix("@").strip("*")
-    mark = "" if kind in (None, "zero") else f"{kind}!"
-    return f"{mark}{group}:{expert}" + (f"@{where}" if where else "")
-
-
-def picked_cell(data: Any, info: EngineInfo | None) -> tuple[str, int, str] | None:
-    """(group, expert, layer) of a click on the map, or None when the page sent what is not there."""
-    if info is None or not isinstance(data, dict):
-        return None
-    group, expert, layer = data.get("group"), data.get("expert"), str(data.get("layer", ""))
-    if group not in info.groups or not isinstance(expert, int) or not 0 <= expert < info.num_experts:
-        return None
-    named = re.fullmatch(r"(\d+)(?:-(\d+))?", layer)
-    if not named or not all(int(n) in info.layers for n in named.groups() if n):
-        return None
-    return group, expert, layer
 
 
 def word_diff(before: str, after: str) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
@@ -100,7 +69,7 @@ def comparison_value(found: Comparison) -> dict[str, Any]:
         ],
         "tokens": list(zip(texts, deltas, strict=False)),
         "reach": reach,
-        "strip_note": "Ablated minus untouched, in nats, on the untouched answer; below 0: less likely.",
+        "strip_note": "Ablated minus untouched, nats, on the untouched answer; below 0 (−): less likely.",
         "divergence": divergence_figure(found.layers, found.divergence),
         "divergence_said": f"Divergence by layer, at most {peak[0]:.5f} nats (layer {peak[1]}); table below.",
     }
@@ -125,11 +94,16 @@ def stream_comparison(
                 words += 1
                 yield {"state": "running", "verdict": f"Answering, {words} tokens …"}
     finally:
-        close = getattr(items, "close", None)
-        if close is not None:
-            close()
+        close(items)
 
 
 def failed(error: BaseException) -> dict[str, Any]:
     """Value of the comparison view when it could not be done."""
     return {"state": "error", "message": sentence(error)}
+
+
+def close(items: Iterator[object]) -> None:
+    """End an engine's work now, between two of its items."""
+    ending = getattr(items, "close", None)
+    if ending is not None:
+        ending()

@@ -13,6 +13,8 @@ SCRIPTS = tuple(
     f"explorer-{name}.js"
     for name in (
         "data",
+        "state",
+        "saves",
         "figure",
         "heat",
         "map",
@@ -34,5 +36,10 @@ class ExplorerTab:
     def layout(self) -> None:
         """Place the view."""
         self.view: Any = view(
-            "explorer", {}, label="Explorer", elem_id="explorer", scripts=SCRIPTS, scales=scales(GROUPS)
+            "explorer",
+            {},
+            label="Explorer",
+            elem_id="explorer",
+            scripts=SCRIPTS,
+            facts={"scales": scales(GROUPS)},
         )

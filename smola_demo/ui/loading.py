@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from smola_demo.results import Answer, Comparison, EngineInfo, Progress, Request, Step
+    from smola_demo.results import Answer, Comparison, EngineInfo, Progress, Request, Step, Sweep
 
 Report = Callable[[int, int, str], None]
 """Called with bytes done, bytes in all, and what is being fetched."""
@@ -31,6 +31,12 @@ class Engine(Protocol):
 
     def compare(self, request: Request) -> Iterator[Progress | Step | Comparison]:
         """Progress and steps, then the comparison."""
+        ...
+
+    def sweep(
+        self, request: Request, by: str = "expert", expert: str | None = None
+    ) -> Iterator[Progress | Sweep]:
+        """Progress, then the effect of each removal."""
         ...
 
 

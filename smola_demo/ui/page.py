@@ -7,11 +7,19 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from smola_demo import __version__
-from smola_demo.ui.ask_handlers import AskHandlers
+from smola_demo.ui.ablate_handlers import AblateHandlers
+from smola_demo.ui.ablate_tab import AblateTab
+from smola_demo.ui.api import Api
+from smola_demo.ui.ask_handlers import AskHandlers, skip
 from smola_demo.ui.ask_tab import QUIET, AskTab
+from smola_demo.ui.atlas_tab import AtlasTab
+from smola_demo.ui.compare_handlers import CompareHandlers
+from smola_demo.ui.compare_tab import CompareTab
 from smola_demo.ui.examples import ASSETS, read_examples
 from smola_demo.ui.explorer_tab import ExplorerTab
 from smola_demo.ui.loading import EngineHandle, StopFlags
+from smola_demo.ui.share import Share, is_recorded
+from smola_demo.ui.truth_tab import TruthTab
 from smola_demo.ui.view import encode, file_url, serve_files, view
 
 if TYPE_CHECKING:
@@ -40,8 +48,8 @@ def footer(root: Path) -> str:
     return f"""
 <footer class="colophon">
   <p>smola_demo {__version__}: an independent, open implementation of Omni-SMoLA, not by the paper's authors.
-  Every number on this page is computed by the model on your input. Pictures stay on the server that runs this
-  page and are deleted within two hours.</p>
+  Every number on this page is computed by the model: on your input, and in the last two tabs on ours. Pictures
+  stay on the server that runs this page and are deleted within two hours.</p>
   <p>The model's licence stands under the answer, each example's source in its tooltip.</p>
   <p class="links">{" · ".join(links)}</p>
 </footer>
@@ -63,29 +71,54 @@ def build(
     )
     stops = StopFlags()
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 3600), fill_width=True) as page:
+        Api(handle, gpu).publish()  # first, so that no private handler takes its names
         gr.HTML(HEADER)
         status = view("note", {"text": handle.status, "kind": "loading"}, label="Loading", elem_id="loading")
         explorer = ExplorerTab()
         tab = AskTab(AskHandlers(handle, stops, examples, gpu), explorer)
-        with gr.Tabs(elem_id="tabs"):
+        ablate = AblateTab(AblateHandlers(handle, stops, gpu))
+        compare = CompareTab(CompareHandlers(handle, stops, gpu))
+        atlas, truth = AtlasTab(handle), TruthTab(handle)
+        share = Share(handle, assets, examples)
+        with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab("Ask", id="ask", elem_id="tab-ask"):
-                tab.layout()
+                tab.layout(share.layout)
             with gr.Tab("Routing", id="routing", elem_id="tab-routing", render_children=True):
+                share.layout_note()
                 explorer.layout()
+            with gr.Tab("Ablate", id="ablate", elem_id="tab-ablate", render_children=True) as ablate_tab:
+                ablate.layout()
+            with gr.Tab("Compare", id="compare", elem_id="tab-compare", render_children=True):
+                compare.layout()
+            with gr.Tab("Atlas", id="atlas", elem_id="tab-atlas", render_children=True):
+                atlas.layout()
+            with gr.Tab("Is it true?", id="truth", elem_id="tab-truth", render_children=True):
+                truth.layout()
         gr.HTML(footer(root))
         tab.wire()
+        ablate.wire(tab, ablate_tab, tabs)
+        compare.wire(tab)
+        atlas.wire(ablate, tabs)
+        truth.wire()
+        arrived = share.wire(tab, ablate, tabs, page)
+        waiting = [*tab.waiting, *ablate.waiting, *compare.waiting, atlas.view, truth.view]
         timer = gr.Timer(1.0)
 
-        def tick() -> tuple[Any, ...]:
-            """Once a second until the engine is there: how far loading has come."""
+        def tick(shown: str, spec: str) -> tuple[Any, ...]:
+            """Once a second until the engine is there: how far loading has come. Recorded runs stay."""
             kind = "loading" if handle.loading else "error"
             note = encode({"text": handle.status, "kind": kind})
             if handle.loading:
-                return note, gr.skip(), *(gr.skip() for _ in tab.waiting)
-            return note, gr.Timer(active=False), *tab.handlers.loaded()
+                return note, gr.skip(), *(gr.skip() for _ in waiting)
+            offline = (*atlas.loaded(), *truth.loaded())
+            asked = tab.handlers.loaded()
+            asked = (*skip(2), *asked[2:]) if is_recorded(shown) else asked
+            ended = (*asked, *ablate.handlers.loaded(spec), *compare.handlers.loaded(), *offline)
+            return note, gr.Timer(active=False), *ended
 
-        outputs = [status, timer, *tab.waiting]
-        gr.on([page.load, timer.tick], tick, None, outputs, queue=False, **QUIET)
+        outputs = [status, timer, *waiting]
+        for event in (arrived.then, timer.tick):
+            event(tick, [tab.answer, ablate.spec], outputs, queue=False, **QUIET)
 
         def leave(request: gr.Request) -> None:
             stops.end(request.session_hash)

@@ -47,22 +47,32 @@ def file_url(path: Path) -> str:
 
 
 def view(
-    name: str, value: Any, *, label: str, elem_id: str, scripts: tuple[str, ...] = (), **shown: Any
+    name: str,
+    value: Any,
+    *,
+    label: str,
+    elem_id: str,
+    scripts: tuple[str, ...] = (),
+    facts: dict[str, Any] | None = None,
+    **shown: Any,
 ) -> gr.HTML:
     """One view: static/NAME.html and static/NAME.js.
 
     scripts  further files of static/, run before NAME.js in the same scope
+    facts    what the scripts find in `props` beside the value, the same for the life of the page
     shown    further settings of gr.HTML
     """
+    # Not as settings of gr.HTML: a view whose tab opens after its value came is mounted without them.
+    known = encode({"plotly_src": file_url(PLOTLY_JS), **(facts or {})})
+    prefix = f"props = Object.assign(Object.create(props), {known});"
     return gr.HTML(
         encode(value),
         label=label,
         html_template=read_static(f"{name}.html"),
-        js_on_load="\n".join(map(read_static, ("shared.js", *scripts, f"{name}.js"))),
+        js_on_load="\n".join([prefix, *map(read_static, ("shared.js", *scripts, f"{name}.js"))]),
         apply_default_css=False,
         elem_id=elem_id,
         elem_classes=["view", f"view-{name}"],
-        plotly_src=file_url(PLOTLY_JS),
         **shown,
     )
 

@@ -25,6 +25,7 @@ const tokens = (next) => {
 
 smola.live(props, watch, (next) => {
   root.dataset.state = next.state;
+  root.dataset.origin = next.origin || "";
   const spot = find(".answer-text");
   spot.setAttribute("aria-busy", next.state === "writing" || next.state === "waiting");
   spot.textContent = next.text;

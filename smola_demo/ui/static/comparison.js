@@ -42,6 +42,17 @@ const chart = () => {
   find(".divergence-table .scroll").replaceChildren(el("table", {}, el("thead", {}, head), el("tbody", {}, ...rows)));
 };
 
+const rowsOf = ({ x, y }) => x.map((layer, i) => [layer, y[i]]);
+find(".divergence-saves").replaceChildren(
+  saveButtons("smola-divergence", {
+    title: "How far the other experts' routing moved",
+    plot,
+    library: () => Plotly,
+    said: () => `Without ${value.spec}. Jensen-Shannon divergence of the remaining routing by layer, nats, prompt and answer tokens.`,
+    table: () => ({ head: ["layer", "js_nats"], rows: rowsOf(value.divergence.data[0]) }),
+  }),
+);
+
 smola.live(props, watch, (next) => {
   value = next;
   root.dataset.state = next.state;

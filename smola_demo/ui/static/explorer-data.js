@@ -83,7 +83,8 @@ const readRouting = async (packed) => {
   const value = (measure, layer, g, t, e) => values(measure, layer)[(g * T + t) * E + e];
   const even = (measure, t) => 1 / (E * (measure === "weight" ? 1 : serving[t].length));
   // Mean over tokens: (E,) of a group, and the uniform reference of the same tokens
-  const mean = (measure, layer, g, rows) => range(E).map((e) => average(rows.map((t) => value(measure, layer, g, t, e))));
+  const mean = (measure, layer, g, rows) =>
+    range(E).map((e) => average(rows.map((t) => value(measure, layer, g, t, e))));
   const evenMean = (measure, rows) => average(rows.map((t) => even(measure, t)));
   const entropy = (g, l, rows) => average(rows.map((t) => entropies[(g * L + l) * T + t]));
 
@@ -96,11 +97,32 @@ const readRouting = async (packed) => {
 
   const patches = range(T).filter((t) => modality[t] === 1);
   const box = patches.map((_, i) => Array.from(arrays.boxes.subarray(4 * i, 4 * i + 4)));
-  const label = (t) => (modality[t] === 1 ? `patch ${patches.indexOf(t) + 1}` : smola.visible(tokens[t]));
+  // A prompt's control tokens keep their names; in an answer the only one is its end.
+  const control = (t) => (phase[t] ? null : /^<\|(.*)\|>$/.exec(tokens[t]));
+  const word = (t) => (control(t) ? `‹${control(t)[1]}›` : smola.visible(tokens[t]));
+  const label = (t) => (modality[t] === 1 ? `patch ${patches.indexOf(t) + 1}` : word(t));
   const band = (g, l) => [arrays.random_entropy[2 * (g * L + l)], arrays.random_entropy[2 * (g * L + l) + 1]];
   const idle = !arrays.contribution.some((c) => c > 0);
   return {
-    ...{ groups, layers, projections, tokens, modality, phase, G, L, P, T, E, arrays, at, base, wrapped, serves, serving },
+    ...{
+      groups,
+      layers,
+      projections,
+      tokens,
+      modality,
+      phase,
+      G,
+      L,
+      P,
+      T,
+      E,
+      arrays,
+      at,
+      base,
+      wrapped,
+      serves,
+      serving,
+    },
     ...{ value, even, mean, evenMean, entropy, rowsOf, inPhase, servedPhase, patches, box, label, band, idle },
   };
 };

@@ -12,28 +12,78 @@ const colourRange = (panels, even) => {
 };
 
 // panel: {group, z [y][x], x, y, hover [y][x]}; bars stand side by side below, `below` px under a plot of `height` px
-const heatTraces = (panels, even, height, below) => {
+const heatTraces = (panels, even, height, below, width) => {
   const [zmin, zmax] = colourRange(panels, even);
-  const middle = state.scale === "difference" ? 0 : even;
+  const difference = state.scale === "difference";
+  const middle = difference ? 0 : even;
+  const named = difference || width / panels.length < 150 ? "even" : `even ${short(even)}`;
+  const end = (v) =>
+    v === 0
+      ? "0"
+      : v
+          .toFixed(Math.abs(v) < 0.01 ? 3 : 2)
+          .replace("0.", ".")
+          .replace("-", "−");
   return panels.map(({ group, z, x, y, hover }, i) => ({
-    type: "heatmap", name: group, z, x, y, customdata: hover, hovertemplate: "%{customdata}<extra></extra>", hoverongaps: false,
-    xaxis: axisName("x", i), yaxis: axisName("y", i), xgap: 1, ygap: 1, zmin, zmax, colorscale: scaleOf(group),
+    type: "heatmap",
+    name: group,
+    z,
+    x,
+    y,
+    customdata: hover,
+    hovertemplate: "%{customdata}<extra></extra>",
+    hoverongaps: false,
+    xaxis: axisName("x", i),
+    yaxis: axisName("y", i),
+    xgap: 1,
+    ygap: 1,
+    zmin,
+    zmax,
+    colorscale: scaleOf(group),
+    showscale: z.some((row) => row.some((v) => v != null)),
     colorbar: {
-      orientation: "h", thickness: 9, outlinewidth: 0, lenmode: "fraction", len: 1 / panels.length - 0.04, xpad: 0, ypad: 0,
-      x: (i + 0.5) / panels.length, xanchor: "center", y: -below / height, yanchor: "top", ticks: "outside", ticklen: 3,
-      tickvals: [zmin, middle, zmax], ticktext: [short(zmin), state.scale === "difference" ? "even" : `even ${short(even)}`, short(zmax)],
+      orientation: "h",
+      thickness: 9,
+      outlinewidth: 0,
+      lenmode: "fraction",
+      len: 1 / panels.length - 0.04,
+      xpad: 0,
+      ypad: 0,
+      x: (i + 0.5) / panels.length,
+      xanchor: "center",
+      y: -below / height,
+      yanchor: "top",
+      ticks: "outside",
+      ticklen: 3,
+      tickvals: [zmin, middle, zmax],
+      ticktext: [end(zmin), named, end(zmax)],
+      tickangle: 0,
       tickfont: { size: 10, color: smola.css("--body-text-color-subdued") },
     },
   }));
 };
 
 const mark = (i, x0, x1, y0, y1, width) => ({
-  type: "rect", xref: axisName("x", i), yref: axisName("y", i), x0, x1, y0, y1,
-  line: { color: smola.css("--body-text-color"), width }, fillcolor: "rgba(0,0,0,0)",
+  type: "rect",
+  xref: axisName("x", i),
+  yref: axisName("y", i),
+  x0,
+  x1,
+  y0,
+  y1,
+  line: { color: smola.css("--body-text-color"), width },
+  fillcolor: "rgba(0,0,0,0)",
 });
 
 const panelTitle = (text, group, x, y) => ({
-  text: `<b>${group}</b> ${text}`, x, y, xref: "paper", yref: "paper", xanchor: "left", yanchor: "bottom", showarrow: false,
+  text: `<b>${group}</b> ${text}`,
+  x,
+  y,
+  xref: "paper",
+  yref: "paper",
+  xanchor: "left",
+  yanchor: "bottom",
+  showarrow: false,
   font: { size: 12, color: colour(group) },
 });
 

@@ -3,7 +3,12 @@ const TOP = 5;
 const MULTIPLES = 8;
 const overlay = {
   canvas: el("canvas", { "aria-hidden": "true" }),
-  marks: svg("svg", { viewBox: "0 0 1 1", preserveAspectRatio: "none", role: "group", "aria-label": "Patches of the picture" }),
+  marks: svg("svg", {
+    viewBox: "0 0 1 1",
+    preserveAspectRatio: "none",
+    role: "group",
+    "aria-label": "Patches of the picture",
+  }),
   readout: el("p", { class: "patch-readout", "aria-live": "off" }),
   legend: el("div", { class: "patch-legend" }),
   multiples: el("div", { class: "multiples", role: "group", "aria-label": "Most peaked experts" }),
@@ -11,9 +16,20 @@ const overlay = {
 };
 const stage = el("div", { class: "patch-stage" }, overlay.canvas, overlay.marks);
 const overlayBody = el(
-  "div", { class: "overlay" },
+  "div",
+  { class: "overlay" },
   el("div", { class: "overlay-main" }, stage, overlay.readout, overlay.legend, overlay.tops),
-  el("div", { class: "overlay-side" }, el("h4", {}, "The eight most peaked experts"), el("p", { class: "figure-how" }, "Most peaked: the largest value on one patch over the mean of all patches. Each on its own colour scale."), overlay.multiples),
+  el(
+    "div",
+    { class: "overlay-side" },
+    el("h4", {}, "The eight most peaked experts"),
+    el(
+      "p",
+      { class: "figure-how" },
+      "Most peaked: the largest value on one patch over the mean of all patches. Each on its own colour scale.",
+    ),
+    overlay.multiples,
+  ),
 );
 
 const strongest = (rows, g, e, count = TOP) => {
@@ -34,7 +50,10 @@ const nextPatch = (from, [dx, dy]) => {
   const middle = ([x0, y0, x1, y1]) => [(x0 + x1) / 2, (y0 + y1) / 2];
   const [x, y] = middle(run.routing.box[from]);
   const far = run.routing.box.map((box, i) => {
-    const [along, across] = [(middle(box)[0] - x) * dx + (middle(box)[1] - y) * dy, Math.abs((middle(box)[0] - x) * dy) + Math.abs((middle(box)[1] - y) * dx)];
+    const [along, across] = [
+      (middle(box)[0] - x) * dx + (middle(box)[1] - y) * dy,
+      Math.abs((middle(box)[0] - x) * dy) + Math.abs((middle(box)[1] - y) * dx),
+    ];
     return i === from || along <= 1e-6 || across > along ? Infinity : along + 3 * across;
   });
   const best = far.indexOf(Math.min(...far));
@@ -45,38 +64,69 @@ const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], Arrow
 const drawMarks = (values, top) => {
   const r = run.routing;
   if (overlay.marks.children.length !== r.patches.length) {
-    overlay.marks.replaceChildren(...r.patches.map((_, i) => svg("rect", { class: "patch", role: "button", "data-index": i })));
+    overlay.marks.replaceChildren(
+      ...r.patches.map((_, i) => svg("rect", { class: "patch", role: "button", "data-index": i })),
+    );
   }
   const chosen = r.patches.indexOf(state.token);
   r.box.forEach(([x0, y0, x1, y1], i) => {
     const node = overlay.marks.children[i];
-    const told = { x: x0, y: y0, width: x1 - x0, height: y1 - y0, "data-value": values ? values[i] : "", tabindex: i === Math.max(0, chosen) ? 0 : -1 };
+    const told = {
+      x: x0,
+      y: y0,
+      width: x1 - x0,
+      height: y1 - y0,
+      "data-value": values ? values[i] : "",
+      tabindex: i === Math.max(0, chosen) ? 0 : -1,
+    };
     for (const [name, value] of Object.entries(told)) node.setAttribute(name, String(value));
     node.setAttribute("aria-label", `${r.label(r.patches[i])}${values ? `: ${digits(values[i])}` : ""}`);
     node.setAttribute("aria-pressed", String(i === chosen));
     node.classList.toggle("top", top.includes(r.patches[i]));
   });
-  overlay.marks.querySelectorAll("[aria-pressed=true]").forEach((node) => overlay.canvas.dataset.chosen = node.dataset.index);
 };
 
 const drawLegend = (values, group) => {
-  const { low, high } = patchScale(values);
-  const even = state.scale === "difference" ? 0 : average(run.routing.patches.map((t) => run.routing.even(state.measure, t)));
+  const { low, high, part } = patchScale(values);
+  const difference = state.scale === "difference";
+  const even = difference ? 0 : average(run.routing.patches.map((t) => run.routing.even(state.measure, t)));
   const steps = scaleOf(group).map(([at, hex]) => `${hex} ${100 * at}%`);
   const bar = el("div", { class: "patch-bar" });
   bar.style.background = `linear-gradient(to right, ${steps.join()})`;
-  const ends = el("div", { class: "patch-ends" }, el("span", {}, digits(low)), el("span", {}, `${state.scale === "difference" ? "0 is even" : `even is ${short(even)}`}`), el("span", {}, digits(high)));
-  const note = high - low < 0.02 * Math.abs(even || 1) ? "Nearly the same on all patches: the colours stretch a tiny difference." : "";
+  const inside = even >= low && even <= high;
+  const tick = el("i", { class: "patch-even", hidden: !inside });
+  tick.style.left = `${100 * part(even)}%`;
+  bar.append(tick);
+  const where = inside ? "" : even > high ? ", above all patches" : ", below all patches";
+  overlay.saidEven = difference ? "line: 0 = even" : `line: even ${short(even)}${where}`;
+  overlay.ends = [digits(low), digits(high)];
+  const ends = el(
+    "div",
+    { class: "patch-ends" },
+    ...[overlay.ends[0], overlay.saidEven, overlay.ends[1]].map((text) => el("span", {}, text)),
+  );
+  const flat = high - low < 0.02 * average(run.routing.patches.map((t) => run.routing.even(state.measure, t)));
+  const note = flat ? "Nearly the same on all patches: the colours stretch a tiny difference." : "";
   overlay.legend.replaceChildren(bar, ends, el("p", { class: "fine" }, note));
 };
 
 const listTop = (title, found, empty) => {
   const buttons = found.map(({ t, value }) => {
-    const button = el("button", { type: "button", class: "top-choice" }, el("span", {}, run.routing.label(t)), el("small", {}, digits(value)));
+    const button = el(
+      "button",
+      { type: "button", class: "top-choice" },
+      el("span", {}, run.routing.label(t)),
+      el("small", {}, digits(value)),
+    );
     button.addEventListener("click", () => choose({ token: t }));
     return button;
   });
-  return el("div", {}, el("h4", {}, title), buttons.length ? el("div", { class: "top-list" }, ...buttons) : el("p", { class: "fine" }, empty));
+  return el(
+    "div",
+    {},
+    el("h4", {}, title),
+    buttons.length ? el("div", { class: "top-list" }, ...buttons) : el("p", { class: "fine" }, empty),
+  );
 };
 
 const drawOverlay = () => {
@@ -86,13 +136,22 @@ const drawOverlay = () => {
   const works = r.patches.length > 0 && group !== "text" && !idle();
   const { width, height } = run.record.picture;
   const shrink = Math.min(1, 640 / Math.max(width, height));
-  [overlay.canvas.width, overlay.canvas.height] = [Math.max(1, Math.round(width * shrink)), Math.max(1, Math.round(height * shrink))];
+  [overlay.canvas.width, overlay.canvas.height] = [
+    Math.max(1, Math.round(width * shrink)),
+    Math.max(1, Math.round(height * shrink)),
+  ];
   const values = works ? patchValues(g, e) : null;
   const top = works ? strongest(r.patches, g, e) : [];
   paintPatches(overlay.canvas, values ?? [], group);
-  drawMarks(values, top.map(({ t }) => t));
+  drawMarks(
+    values,
+    top.map(({ t }) => t),
+  );
   if (works) drawLegend(values, group);
-  else overlay.legend.replaceChildren();
+  else {
+    overlay.legend.replaceChildren();
+    overlay.ends = null;
+  }
   readOut(state.token);
 
   const order = idle() ? [] : peaked().slice(0, MULTIPLES);
@@ -103,30 +162,70 @@ const drawOverlay = () => {
       paintPatches(canvas, patchValues(one.g, one.e), r.groups[one.g]);
       const name = expertName(one.g, one.e);
       const about = `${name}: max ${short(one.max)}, mean ${short(one.mean)}, ratio ${short(one.peak)}`;
-      const button = el("button", { type: "button", title: about, "aria-label": about, "aria-pressed": String(one.g === g && one.e === e) }, canvas, el("span", { class: r.groups[one.g] }, name), el("small", {}, `× ${one.peak.toFixed(2)}`));
+      const button = el(
+        "button",
+        { type: "button", title: about, "aria-label": about, "aria-pressed": String(one.g === g && one.e === e) },
+        canvas,
+        el("span", { class: r.groups[one.g] }, name),
+        el("small", {}, `× ${one.peak.toFixed(2)}`),
+      );
       button.addEventListener("click", () => choose({ group: one.g, expert: one.e }));
       return button;
     }),
   );
   if (focused >= 0) overlay.multiples.children[focused]?.focus({ preventScroll: true });
   const [, words] = r.servedPhase(g, state.phase);
-  const spoken = idle() ? [] : strongest(words.filter((t) => r.modality[t] === 0), g, e);
+  const spoken = idle()
+    ? []
+    : strongest(
+        words.filter((t) => r.modality[t] === 0),
+        g,
+        e,
+      );
   const [phase] = r.servedPhase(g, state.phase);
   overlay.tops.replaceChildren(
-    listTop(`Patches that ${expertName(g, e)} serves most (outlined)`, top, "None: text experts do not work on the picture."),
-    listTop(`Words it serves most, ${saidPhase[phase] ?? "none"}`, spoken, "None: visual experts do not work on words."),
+    listTop(
+      `Patches that ${expertName(g, e)} serves most (outlined)`,
+      top,
+      "None: text experts do not work on the picture.",
+    ),
+    listTop(
+      `Words it serves most, ${saidPhase[phase] ?? "none"}`,
+      spoken,
+      "None: visual experts do not work on words.",
+    ),
   );
   const even = r.patches.length ? saidMeasure(r.patches) : "";
-  const table = r.patches.length && works && {
-    caption: `${capital(expertName(g, e))} on the patches`,
-    head: ["patch", "x0", "y0", "x1", "y1", state.scale === "difference" ? `${state.measure} minus uniform` : state.measure],
-    rows: r.patches.map((t, i) => [r.label(t), ...r.box[i], values[i]]),
-    choose: (i) => choose({ token: r.patches[i] }),
-  };
-  const why = idle() ? IDLE : !r.patches.length ? "This run has no picture tokens." : "Text experts do not work on the picture: choose a visual or multimodal expert above or on the right.";
+  const table = r.patches.length &&
+    works && {
+      caption: `${capital(expertName(g, e))} on the patches`,
+      head: [
+        "patch",
+        "x0",
+        "y0",
+        "x1",
+        "y1",
+        state.scale === "difference" ? `${state.measure} minus uniform` : state.measure,
+      ],
+      rows: r.patches.map((t, i) => [r.label(t), ...r.box[i], values[i]]),
+      choose: (i) => choose({ token: r.patches[i] }),
+    };
+  const why = idle()
+    ? IDLE
+    : !r.patches.length
+      ? "This run has no picture tokens."
+      : "Text experts do not work on the picture: choose a visual or multimodal expert above or on the right.";
   return {
-    keep: true, table, message: works ? "" : why,
-    said: `${expertName(g, e)}; ${saidLayers()}, mean over projections; prompt tokens, as the picture is read only there; ${even}; colours run from this expert's ${state.scale === "difference" ? "largest distance below uniform to above it" : "least to its most"}`,
+    keep: true,
+    table,
+    message: works ? "" : why,
+    said: [
+      expertName(g, e),
+      `${saidLayers()}, mean over projections`,
+      "prompt tokens, as the picture is read only there",
+      even,
+      `colours run from this expert's ${state.scale === "difference" ? "largest distance below uniform to above it" : "least to its most"}`,
+    ],
   };
 };
 
@@ -135,10 +234,16 @@ const patchAt = (event) => {
   return node ? Number(node.dataset.index) : null;
 };
 for (const kind of ["pointerover", "focusin"]) {
-  overlay.marks.addEventListener(kind, (event) => patchAt(event) != null && readOut(run.routing.patches[patchAt(event)]));
+  overlay.marks.addEventListener(
+    kind,
+    (event) => patchAt(event) != null && readOut(run.routing.patches[patchAt(event)]),
+  );
 }
 overlay.marks.addEventListener("pointerleave", () => readOut(state.token));
-overlay.marks.addEventListener("click", (event) => patchAt(event) != null && choose({ token: run.routing.patches[patchAt(event)] }));
+overlay.marks.addEventListener(
+  "click",
+  (event) => patchAt(event) != null && choose({ token: run.routing.patches[patchAt(event)] }),
+);
 overlay.marks.addEventListener("keydown", (event) => {
   const index = patchAt(event);
   if (index == null) return;
@@ -148,11 +253,29 @@ overlay.marks.addEventListener("keydown", (event) => {
   event.preventDefault();
 });
 
-const overlayPicture = () => overlay.canvas.toDataURL("image/png");
+const overlayPicture = (made) => {
+  const { width, height } = overlay.canvas;
+  return headedPicture(made, width, height + 24, (pen, write, top) => {
+    pen.drawImage(overlay.canvas, 8, top);
+    if (overlay.ends)
+      write(
+        `${overlay.ends[0]} to ${overlay.ends[1]}; ${overlay.saidEven.replace("line: ", "")}`,
+        8,
+        top + height + 18,
+        11,
+      );
+  });
+};
 
 const overlayFigure = () =>
   figure("overlay", {
     title: "Where on the picture",
-    how: "The chosen expert's value on each patch of the picture, the deeper the more. Click a patch (or walk with the arrow keys) for the experts that serve it; press a small picture for another expert.",
-    draw: drawOverlay, own: overlayBody, picture: overlayPicture,
+    how: [
+      "The chosen expert's value on each patch of the picture, the deeper the more.",
+      "Click a patch (or walk with the arrow keys) for the experts that serve it;",
+      "press a small picture for another expert.",
+    ],
+    draw: drawOverlay,
+    own: overlayBody,
+    picture: overlayPicture,
   });

@@ -1,7 +1,10 @@
 // A picture with numbers laid over its patches, on a canvas.
 const mix = (stops, part) => {
   const at = Math.min(1, Math.max(0, part));
-  const next = Math.max(1, stops.findIndex(([edge]) => edge >= at));
+  const next = Math.max(
+    1,
+    stops.findIndex(([edge]) => edge >= at),
+  );
   const [[a, low], [b, high]] = [stops[next - 1], stops[next]];
   const bytes = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
   const [from, to] = [bytes(low), bytes(high)];

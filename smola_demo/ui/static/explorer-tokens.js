@@ -20,7 +20,12 @@ const shownRows = () => {
 };
 const saidWindow = ({ rows, first, count }) =>
   rows.length < count ? `rows ${first + 1} to ${first + rows.length} of ${count}` : `${count} rows`;
-const rowTick = ({ label }) => plain(label.length > 18 && !label.startsWith("image") ? `${label.slice(0, 17)}…` : label.replace(" patches), mean", ")"));
+const rowTick = ({ label }) =>
+  plain(
+    label.length > 18 && !label.startsWith("image")
+      ? `${label.slice(0, 17)}…`
+      : label.replace(" patches), mean", ")"),
+  );
 
 const rowValues = (row, g) => {
   const r = run.routing;
@@ -40,7 +45,10 @@ const drawTokens = () => {
   const panels = r.groups.map((group, g) => {
     const z = rows.map((row, i) => rowValues(row, g).map((v) => (v == null ? null : v - minus(evens[i]))));
     const hover = rows.map((row, i) =>
-      range(r.E).map((e) => `<b>${plain(row.label)}</b> (${row.phase})<br>${group} ${e}: ${digits(z[i][e])}, even ${short(evens[i])}`),
+      range(r.E).map(
+        (e) =>
+          `<b>${plain(row.label)}</b> (${row.phase})<br>${group} ${e}: ${digits(z[i][e])}, even ${short(evens[i])}`,
+      ),
     );
     return { group, z, hover, x: range(r.E), y: range(rows.length) };
   });
@@ -50,12 +58,22 @@ const drawTokens = () => {
   panels.forEach(({ group }, i) => {
     const span = [i / panels.length + 0.01, (i + 1) / panels.length - 0.01];
     layout[`xaxis${i ? i + 1 : ""}`] = {
-      ...bare, anchor: axisName("y", i), domain: span, range: [-0.5, r.E - 0.5], fixedrange: true,
-      tickvals: range(r.E).filter((e) => e % Math.ceil(r.E / 8) === 0), title: { text: "expert", standoff: 2 },
+      ...bare,
+      anchor: axisName("y", i),
+      domain: span,
+      range: [-0.5, r.E - 0.5],
+      fixedrange: true,
+      tickvals: range(r.E).filter((e) => e % Math.ceil(r.E / 8) === 0),
+      title: { text: "expert", standoff: 2 },
     };
     layout[`yaxis${i ? i + 1 : ""}`] = {
-      ...bare, anchor: axisName("x", i), range: [rows.length - 0.5, -0.5], fixedrange: true, showticklabels: i === 0,
-      tickvals: range(rows.length), ticktext: rows.map(rowTick),
+      ...bare,
+      anchor: axisName("x", i),
+      range: [rows.length - 0.5, -0.5],
+      fixedrange: true,
+      showticklabels: i === 0,
+      tickvals: range(rows.length),
+      ticktext: rows.map(rowTick),
     };
     layout.annotations.push(panelTitle("", group, span[0], 1));
     const at = rows.findIndex(({ tokens }) => tokens.length === 1 && tokens[0] === state.token);
@@ -64,9 +82,15 @@ const drawTokens = () => {
   layout.shapes.push(mark(state.group, state.expert - 0.5, state.expert + 0.5, -0.5, rows.length - 0.5, 1));
   const names = r.groups.flatMap((_, g) => range(r.E).map((e) => expertName(g, e)));
   return {
-    said: `${saidLayers()}, mean over projections; ${saidPhase[state.phase]}, ${saidWindow(view)}; ${saidMeasure(rows.flatMap(({ tokens }) => tokens))}`,
+    said: [
+      `${saidLayers()}, mean over projections`,
+      `${saidPhase[state.phase]}, ${saidWindow(view)}`,
+      `${saidMeasure(rows.flatMap(({ tokens }) => tokens))}`,
+    ],
     message: idle() ? IDLE : "",
-    data: heatTraces(panels, average(evens), height, 40), layout, key: `tokens ${rows.length}`,
+    data: heatTraces(panels, average(evens), height, 40, tokensNode.clientWidth - wide - 40),
+    layout,
+    key: `tokens ${rows.length}`,
     label: `Heat map of tokens by expert, ${saidLayers()}.`,
     table: {
       caption: "Tokens by expert; – where a group does not serve the token",
@@ -84,14 +108,19 @@ const turn = (by) => choose({ first: Math.max(0, shownRows().first + by) });
 earlier.addEventListener("click", () => turn(-WINDOW));
 later.addEventListener("click", () => turn(WINDOW));
 
+let tokensNode = null;
 const tokensFigure = () =>
-  figure("tokens", {
+  (tokensNode = figure("tokens", {
     title: "Token by expert",
-    how: "Each row is a token, each column an expert; gaps are groups that do not serve the token. Click a cell to choose its token and expert.",
+    how: [
+      "Each row is a token, each column an expert;",
+      "gaps are groups that do not serve the token.",
+      "Click a cell to choose its token and expert.",
+    ],
     draw: drawTokens,
     tools: pager,
     click: ({ curveNumber, x, y }) => {
       const { tokens } = shownRows().rows[y];
       choose({ group: curveNumber, expert: x, ...(tokens.length === 1 ? { token: tokens[0] } : {}) });
     },
-  });
+  }));

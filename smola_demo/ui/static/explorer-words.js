@@ -5,7 +5,9 @@ const wordList = el("div", { class: "words", role: "group", "aria-label": "Words
 const leader = (t) => {
   const r = run.routing;
   const even = r.even(state.measure, t);
-  const all = r.serving[t].flatMap((g) => range(r.E).map((e) => ({ g, e, value: r.value(state.measure, state.layer, g, t, e) })));
+  const all = r.serving[t].flatMap((g) =>
+    range(r.E).map((e) => ({ g, e, value: r.value(state.measure, state.layer, g, t, e) })),
+  );
   const best = all.reduce((a, b) => (b.value > a.value ? b : a));
   return { ...best, even, above: best.value - even };
 };
@@ -14,7 +16,11 @@ const leader = (t) => {
 const answerWords = () => {
   const r = run.routing;
   const read = range(r.T).filter((t) => r.phase[t] === 1);
-  return run.record.answer.tokens.map((token, i) => ({ ...token, row: read[i] ?? null, label: smola.visible(token.text) }));
+  return run.record.answer.tokens.map((token, i) => ({
+    ...token,
+    row: read[i] ?? null,
+    label: smola.visible(token.text),
+  }));
 };
 
 const drawWords = () => {
@@ -23,77 +29,97 @@ const drawWords = () => {
   const reach = Math.max(1e-9, ...words.map(({ top }) => top?.above ?? 0));
   const made = words.map(({ label, logprob, row, top }) => {
     const chance = `${Math.round(100 * Math.exp(logprob))} %`;
-    const about = top ? `${expertName(top.g, top.e)}: ${digits(top.value)}, ${digits(top.above)} above ${short(top.even)}` : "no routing: the last token was never read back";
+    const about = top
+      ? `${expertName(top.g, top.e)}: ${digits(top.value)}, ${digits(top.above)} above ${short(top.even)}`
+      : "no routing: the last token was never read back";
     const small = byExpert ? (top ? expertName(top.g, top.e) : "–") : chance;
     const button = el(
-      "button", { type: "button", class: "word", title: `${label}. ${about}. Probability ${chance}`, "aria-pressed": String(row != null && row === state.token) },
-      el("span", {}, label), el("small", {}, small),
+      "button",
+      {
+        type: "button",
+        class: "word",
+        title: `${label}. ${about}. Probability ${chance}`,
+        "aria-pressed": String(row != null && row === state.token),
+      },
+      el("span", {}, label),
+      el("small", {}, small),
     );
     const tone = byExpert ? (top ? colour(run.routing.groups[top.g]) : "transparent") : smola.css("--more");
     const strength = byExpert ? (top ? top.above / reach : 0) : 1 - Math.exp(logprob);
     button.style.setProperty("--tone", tone);
     button.style.setProperty("--strength", strength.toFixed(3));
     button.disabled = row == null;
-    if (row != null) button.addEventListener("click", () => choose({ token: row, ...(top && byExpert ? { group: top.g, expert: top.e } : {}) }));
+    if (row != null)
+      button.addEventListener("click", () =>
+        choose({ token: row, ...(top && byExpert ? { group: top.g, expert: top.e } : {}) }),
+      );
     return button;
   });
   const focused = [...wordList.children].indexOf(document.activeElement);
   wordList.replaceChildren(...made);
   if (focused >= 0) made[focused]?.focus({ preventScroll: true });
   const rows = words.map(({ label, logprob, row, top }, i) => [
-    `${i + 1}`, label, top ? expertName(top.g, top.e) : null, top?.value ?? null, top?.even ?? null, top?.above ?? null, logprob,
+    `${i + 1}`,
+    label,
+    top ? expertName(top.g, top.e) : null,
+    top?.value ?? null,
+    top?.even ?? null,
+    top?.above ?? null,
+    logprob,
   ]);
   const read = words.filter(({ row }) => row != null).map(({ row }) => row);
   return {
     keep: true,
     message: byExpert && idle() ? IDLE : words.length ? "" : "The answer is empty.",
     said: byExpert
-      ? `${saidLayers()}, mean over projections; answer tokens, each while the model reads it; ${saidMeasure(read).replace("minus uniform", "uniform is")}; the deepest colour is ${digits(reach)} above uniform`
-      : "answer tokens; the model's own log-probability of each, in nats; the deeper, the less sure; no uniform reference applies",
-    table: { caption: "Words of the answer", head: ["number", "word", "top expert", state.measure, "uniform", "above uniform", "log-probability"], rows },
+      ? [
+          `${saidLayers()}, mean over projections`,
+          "answer tokens, each while the model reads it",
+          saidMeasure(read).replace("minus uniform", "uniform is"),
+          `the deepest colour is ${digits(reach)} above uniform`,
+        ]
+      : [
+          "answer tokens",
+          "the model's own log-probability of each, in nats",
+          "the deeper, the less sure",
+          "no uniform reference applies",
+        ],
+    table: {
+      caption: "Words of the answer",
+      head: ["number", "word", "top expert", state.measure, "uniform", "above uniform", "log-probability"],
+      rows,
+    },
   };
 };
 
 // The words as a picture of their own.
-const wordsPicture = ({ title, said }) => {
-  const buttons = [...wordList.children];
+const wordsPicture = (made) => {
   const ground = wordList.getBoundingClientRect();
-  const head = lines(said, ground.width / 6);
-  const top = 34 + 15 * head.length;
-  const canvas = el("canvas", { width: 2 * Math.ceil(ground.width + 16), height: 2 * Math.ceil(ground.height + top + 12) });
-  const pen = canvas.getContext("2d");
-  pen.scale(2, 2);
-  pen.fillStyle = smola.css("--block-background-fill");
-  pen.fillRect(0, 0, canvas.width, canvas.height);
-  const write = (text, x, y, size, weight = 400) => {
-    pen.fillStyle = smola.css("--body-text-color");
-    pen.font = `${weight} ${size}px ${smola.css("--font") || "sans-serif"}`;
-    pen.fillText(text, x, y);
-  };
-  write(title, 8, 20, 13, 700);
-  head.forEach((line, i) => write(line, 8, 38 + 15 * i, 11));
-  for (const button of buttons) {
-    const box = button.getBoundingClientRect();
-    const [x, y] = [box.left - ground.left + 8, box.top - ground.top + top];
-    pen.globalAlpha = 0.6 * Number(button.style.getPropertyValue("--strength"));
-    pen.fillStyle = button.style.getPropertyValue("--tone");
-    pen.fillRect(x, y, box.width, box.height);
-    pen.globalAlpha = 1;
-    write(button.firstChild.textContent, x + 6, y + 18, 14);
-    write(button.lastChild.textContent, x + 6, y + box.height - 7, 10);
-  }
-  return canvas.toDataURL("image/png");
+  return headedPicture(made, ground.width, ground.height, (pen, write, top) => {
+    for (const button of wordList.children) {
+      const box = button.getBoundingClientRect();
+      const [x, y] = [box.left - ground.left + 8, box.top - ground.top + top];
+      pen.globalAlpha = 0.6 * Number(button.style.getPropertyValue("--strength"));
+      pen.fillStyle = button.style.getPropertyValue("--tone");
+      pen.fillRect(x, y, box.width, box.height);
+      pen.globalAlpha = 1;
+      write(button.firstChild.textContent, x + 6, y + 18, 14);
+      write(button.lastChild.textContent, x + 6, y + box.height - 7, 10);
+    }
+  });
 };
-
-const shadeSwitch = (() => {
-  const option = (value, text) =>
-    el("label", {}, el("input", { type: "radio", name: "explorer-shade", value, checked: value === "expert" }), el("span", {}, text));
-  return el("fieldset", { class: "switches" }, el("legend", {}, "Coloured by"), option("expert", "Leading expert"), option("logprob", "Probability"));
-})();
+const shadeSwitch = choiceSwitch("shade", "Coloured by", { expert: "Leading expert", logprob: "Probability" });
 
 const wordsFigure = () =>
   figure("words", {
     title: "The answer, word by word",
-    how: "A word takes the colour of the group whose expert is furthest above an even share, named below it; the deeper, the further. Press a word to choose it and that expert.",
-    draw: drawWords, tools: shadeSwitch, own: wordList, picture: wordsPicture,
+    how: [
+      "A word takes the colour of the group whose expert is furthest above an even share, named below it;",
+      "the deeper, the further.",
+      "Press a word to choose it and that expert.",
+    ],
+    draw: drawWords,
+    tools: shadeSwitch,
+    own: wordList,
+    picture: wordsPicture,
   });

@@ -39,14 +39,27 @@ find(".every-layer").addEventListener("click", () => choose({ layer: -1 }));
 groupPicker.addEventListener("change", () => choose({ group: Number(groupPicker.value) }));
 expertPicker.addEventListener("change", () => choose({ expert: Number(expertPicker.value) }));
 
-find(".figures").append(wordsFigure(), overlayFigure(), servedFigure(), mapFigure(), tokensFigure(), groupsFigure(), entropyFigure(), anatomyFigure());
+find(".figures").append(
+  wordsFigure(),
+  overlayFigure(),
+  servedFigure(),
+  tokensFigure(),
+  mapFigure(),
+  entropyFigure(),
+  groupsFigure(),
+  anatomyFigure(),
+);
 watchSight();
 smola.onTheme(() => run?.routing && repaint());
 
 // Keep the visitor's choices where the new run has them.
 const keepChoice = (before) => {
   const r = run.routing;
-  const same = before && String(before.groups) === String(r.groups) && String(before.layers) === String(r.layers) && before.E === r.E;
+  const same =
+    before &&
+    String(before.groups) === String(r.groups) &&
+    String(before.layers) === String(r.layers) &&
+    before.E === r.E;
   if (!same) {
     const [first] = peaked();
     Object.assign(state, { layer: -1, group: first?.g ?? 0, expert: first?.e ?? 0, projection: 0 });
@@ -68,8 +81,38 @@ const picture = async ({ data }) => {
 };
 
 const asked = ({ task, question, ablation, answer }) => {
-  const parts = [`Task ${task}`, question && `question "${question}"`, ablation && `without ${ablation}`, `answer "${answer.text}"`];
+  const parts = [
+    `Task ${task}`,
+    question && `question "${question}"`,
+    ablation && `without ${ablation}`,
+    `answer "${answer.text}"`,
+  ];
   return parts.filter(Boolean).join(" · ");
+};
+
+// For links: the layer by its number (null for all), the expert by group and number. What a run lacks is left out.
+Object.defineProperty(smola, "explorerState", {
+  configurable: true,
+  get: () =>
+    run?.routing && {
+      layer: state.layer < 0 ? null : run.routing.layers[state.layer],
+      group: run.routing.groups[state.group],
+      expert: state.expert,
+    },
+});
+const linked = () => {
+  const { layer, group, expert } = smola.linked ?? {};
+  if (!run?.routing) return {};
+  smola.linked = null;
+  const found = {};
+  if (run.routing.layers.includes(layer)) found.layer = run.routing.layers.indexOf(layer);
+  if (run.routing.groups.includes(group) && expert < run.routing.E)
+    Object.assign(found, { group: run.routing.groups.indexOf(group), expert });
+  return found;
+};
+smola.setExplorerState = (wanted) => {
+  smola.linked = wanted;
+  if (run?.routing) choose(linked());
 };
 
 let ticket = 0;
@@ -83,21 +126,26 @@ smola.live(props, watch, async (record) => {
     run = null;
     find(".explorer-notice").textContent = notice;
     find(".explorer-panel").hidden = find(".figures").hidden = true;
+    find(".explorer").dataset.runs = ticket;
   };
   if (empty) return clear("");
   find(".explorer-asked").textContent = asked(record);
-  if (!record.routing?.groups.length) return clear("This run has no routing: no experts were loaded, so the plain backbone answered. Load a checkpoint with experts and ask again.");
+  if (!record.routing?.groups.length)
+    return clear(
+      "This run has no routing: no experts were loaded, so the plain backbone answered. Load a checkpoint with experts and ask again.",
+    );
   try {
     const [routing, image] = await Promise.all([readRouting(record.routing), picture(record.picture)]);
     if (mine !== ticket) return;
     const before = run?.routing;
     run = { record, routing, image };
-    find(".explorer-notice").textContent = routing.idle ? "The experts of this run contribute nothing: they are untrained, or all were taken out. Weights can be looked at; contributions are all zero." : "";
+    find(".explorer-notice").textContent = routing.idle
+      ? "The experts of this run contribute nothing: they are untrained, or all were taken out. Weights can be looked at; contributions are all zero."
+      : "";
     find(".explorer-panel").hidden = find(".figures").hidden = false;
     keepChoice(before);
-    choose({});
-    element.dataset.run = record.when;
-    element.dataset.runs = Number(element.dataset.runs ?? 0) + 1;
+    choose(linked());
+    find(".explorer").dataset.runs = ticket;
   } catch (error) {
     if (mine === ticket) clear(`This run cannot be shown (${error.message}): ask again.`);
   }
@@ -110,5 +158,6 @@ smola
     repaint();
   })
   .catch((error) => {
-    find(".explorer-notice").textContent = `The plots cannot be drawn (${error.message}); words, picture and tables work.`;
+    find(".explorer-notice").textContent =
+      `The plots cannot be drawn (${error.message}); words, picture and tables work.`;
   });

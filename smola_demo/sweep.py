@@ -1,0 +1,144 @@
+"""A sweep: take places out one at a time, and as many random pieces, and see what each costs the answer."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from smola_demo.ablation import AblationError, AblationSpec, Term, resolve
+from smola_demo.effects import GivenAnswer
+from smola_demo.generation import generate
+from smola_demo.results import Effect, Progress, RandomRemoval, Sweep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from smola_demo.adapter import Adapter
+    from smola_demo.backbone.base import Backbone, Encoded
+    from smola_demo.effects import Under
+    from smola_demo.results import Answer
+
+ROWS = 8  # ablations that run as one batch: more gain little and cost memory
+RANDOM_REMOVALS = 8
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Place:
+    """One expert and where it is taken out: "all" its layers, one "layer 12", or one "projection q_proj"."""
+
+    group: str
+    expert: int
+    where: str
+    spec: AblationSpec
+
+
+def leave_one_out(adapter: Adapter, by: str, expert: str | None) -> list[Place]:
+    """The single removals of a sweep: every expert, or one expert layer by layer or projection by projection.
+
+    Raises AblationError for an unknown `by`, or when a sweep within one expert does not name exactly one.
+    """
+    if by == "expert":
+        names = [(group, e) for group in adapter.config.groups for e in range(adapter.config.num_experts)]
+        return [Place(group, e, "all", AblationSpec.parse(f"{group}:{e}")) for group, e in names]
+    if by not in ("layer", "projection"):
+        raise AblationError(f"no sweep by '{by}': choose expert, layer or projection")
+    spec = AblationSpec.parse(expert)
+    if len(spec.terms) != 1 or spec.terms[0].experts is None or len(spec.terms[0].experts) != 1:
+        raise AblationError(f"a sweep by {by} looks into one expert: name it, for example visual:3")
+    resolve([spec], adapter.config, adapter.sites)
+    group, e = spec.terms[0].group, spec.terms[0].experts[0]
+    if by == "layer":
+        return [Place(group, e, f"layer {n}", AblationSpec.parse(f"{group}:{e}@{n}")) for n in adapter.layers]
+    return [
+        Place(group, e, f"projection {name}", AblationSpec.parse(f"{group}:{e}/{name}"))
+        for name in adapter.projections
+    ]
+
+
+def random_removals(
+    adapter: Adapter, by: str, count: int = RANDOM_REMOVALS, seed: int = SEED
+) -> list[tuple[AblationSpec, int]]:
+    """`count` random specs and how many pieces each takes out: as many as one place of a sweep `by` has.
+
+    Pieces are drawn without replacement over all layers, groups and experts. A piece spans a layer's
+    projections; in a sweep by projection it is one projection of a layer.
+    """
+    rng = np.random.default_rng(seed)
+    spots: list[tuple[int, str | None]] = [(layer, None) for layer in adapter.layers]
+    pieces = 1 if by == "layer" else len(adapter.layers)
+    if by == "projection":
+        spots = [(site.layer, site.projection) for site in adapter.sites]
+        pieces = max(1, round(len(spots) / len(adapter.projections)))
+    groups, experts = adapter.config.groups, adapter.config.num_experts
+    specs = []
+    for _ in range(count):
+        drawn = rng.choice(len(spots) * len(groups) * experts, pieces, replace=False)
+        terms = []
+        for at in sorted(drawn.tolist()):
+            spot, rest = divmod(at, len(groups) * experts)
+            g, e = divmod(rest, experts)
+            layer, projection = spots[spot]
+            terms.append(Term(groups[g], (e,), (layer,), None if projection is None else (projection,)))
+        specs.append((AblationSpec(tuple(terms)), pieces))
+    return specs
+
+
+def sweep(
+    backbone: Backbone,
+    adapter: Adapter,
+    row: Encoded,
+    baseline: Answer,
+    by: str,
+    places: Sequence[Place],
+    limit: int,
+    read: Callable[[Sequence[int]], str],
+) -> Iterator[Progress | Sweep]:
+    """The effect of each place on a baseline answer, then of random removals: Progress, then the Sweep.
+
+    limit  new tokens of the answers that change · read  token ids to an answer's text
+    """
+    start = time.perf_counter()
+    chance = random_removals(adapter, by)
+    total = len(places) + len(chance)
+    given = GivenAnswer(backbone, adapter, row, [token.id for token in baseline.tokens])
+    effects: list[Effect] = []
+    for first in range(0, len(places), ROWS):
+        chunk = places[first : first + ROWS]
+        under = given.under([place.spec for place in chunk])
+        changed = [i for i, effect in enumerate(under) if not effect.same_answer]
+        yield Progress(first, total, "taking experts out, one at a time")
+        texts = {}
+        if changed:
+            specs = [chunk[i].spec for i in changed]
+            generation = generate(backbone, adapter, [row] * len(specs), specs, limit)
+            texts = {i: read(g.ids) for i, g in zip(changed, generation.rows, strict=True)}
+        for i, (place, found) in enumerate(zip(chunk, under, strict=True)):
+            effects.append(_effect(given, place, found, texts.get(i), baseline.text))
+        yield Progress(len(effects), total, "taking experts out, one at a time")
+    random: list[RandomRemoval] = []
+    for first in range(0, len(chance), ROWS):
+        chunk = chance[first : first + ROWS]
+        for (spec, pieces), found in zip(chunk, given.under([spec for spec, _ in chunk]), strict=True):
+            random.append(RandomRemoval(str(spec), pieces, sum(found.deltas)))
+        yield Progress(len(places) + len(random), total, "taking random pieces out, for comparison")
+    yield Sweep(baseline, tuple(effects), time.perf_counter() - start, tuple(random), SEED)
+
+
+def _effect(given: GivenAnswer, place: Place, under: Under, changed: str | None, same: str) -> Effect:
+    weight, contribution = given.use_of(place)
+    return Effect(
+        group=place.group,
+        expert=place.expert,
+        where=place.where,
+        spec=str(place.spec),
+        delta_logprob=sum(under.deltas),
+        js=float(np.mean(under.divergence)),
+        weight=weight,
+        contribution=contribution,
+        answer_changed=changed is not None,
+        answer=same if changed is None else changed,
+    )

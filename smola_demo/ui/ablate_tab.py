@@ -1,0 +1,132 @@
+"""Third tab: take experts out of the Ask tab's answer, and rank all of them by what that costs it.
+
+Layout and wiring only; what happens is in ablate_handlers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from smola_demo.ui import ranking
+from smola_demo.ui.ablate_handlers import NO_PICTURE
+from smola_demo.ui.ask_tab import MODEL, QUIET
+from smola_demo.ui.picker import picker_value
+from smola_demo.ui.view import view
+
+if TYPE_CHECKING:
+    from smola_demo.ui.ablate_handlers import AblateHandlers
+    from smola_demo.ui.ask_tab import AskTab
+
+
+class AblateTab:
+    """The tab's components. Call `layout` inside its gr.Tab, then `wire`."""
+
+    def __init__(self, handlers: AblateHandlers) -> None:
+        self.handlers = handlers
+
+    def layout(self) -> None:
+        """Place the components: the choice and its comparison, then the ranking."""
+        self.asked = view(
+            "note", {"text": NO_PICTURE, "kind": "hint"}, label="What it works on", elem_id="ablate-on"
+        )
+        with gr.Row(elem_classes="columns"):
+            with gr.Column(scale=5, min_width=320, elem_id="ablate-panel"):
+                self.picker = view("picker", picker_value(None, ""), label="Experts", elem_id="picker")
+                self.spec = gr.Textbox(
+                    label="Written as (you may edit it)",
+                    info="Also visual:0,4-6 · text:* · visual:3@8-15/mlp · several joined by ;",
+                    lines=1,
+                    max_lines=1,
+                    max_length=300,
+                    elem_id="spec",
+                )
+                with gr.Row(elem_classes="buttons"):
+                    self.ablate_button = gr.Button(
+                        "Ablate and compare",
+                        variant="primary",
+                        interactive=False,
+                        elem_id="ablate",
+                        scale=3,
+                        min_width=140,
+                    )
+                    self.stop_button = gr.Button(
+                        "Stop", interactive=False, elem_id="ablate-stop", scale=1, min_width=80
+                    )
+            with gr.Column(scale=6, min_width=320):
+                self.comparison = view(
+                    "comparison",
+                    {"state": "idle"},
+                    label="Comparison",
+                    elem_id="comparison",
+                    scripts=("saves.js",),
+                )
+        with gr.Column(elem_id="rank-panel"):
+            gr.HTML(
+                "<h2>Which experts matter for this answer</h2><p>Each is taken out alone, and the first "
+                "answer is scored without it. This runs the model once per expert.</p>",
+                elem_classes="panel-head",
+            )
+            with gr.Row(elem_classes="rank-inputs"):
+                self.by = gr.Radio(list(ranking.BY), value="expert", label="Rank", elem_id="rank-by", scale=3)
+                self.within = gr.Dropdown(
+                    [], label="Expert", visible=False, elem_id="rank-within", min_width=120, scale=1
+                )
+            self.rank_button = gr.Button(
+                "Rank all experts for this answer", interactive=False, elem_id="rank", variant="primary"
+            )
+            self.ranking = view(
+                "ranking",
+                {"state": "idle"},
+                label="Ranking",
+                elem_id="ranking",
+                scripts=("saves.js", "ranking-plot.js", "ranking-table.js"),
+            )
+
+    def wire(self, ask: AskTab, tab: gr.Tab, tabs: gr.Tabs) -> None:
+        """Connect events to handlers. `tab` is this tab, `tabs` holds it."""
+        do = self.handlers
+        asked = [ask.image, ask.task, ask.question]
+        buttons = [self.ablate_button, self.rank_button, self.stop_button]
+        model: dict[str, Any] = {
+            **QUIET,
+            "preprocess": False,
+            "concurrency_id": MODEL,
+            "concurrency_limit": 1,
+        }
+        shown = [self.comparison, *buttons]
+        start = gr.on(
+            [self.ablate_button.click, self.spec.submit], do.begin, None, shown, queue=False, **QUIET
+        )
+        run = start.then(do.ablate, [*asked, self.spec], shown, **model)
+        run.failure(do.refused, None, shown, queue=False, **QUIET)
+
+        shown = [self.ranking, *buttons]
+        start = self.rank_button.click(do.begin, None, shown, queue=False, **QUIET)
+        run = start.then(do.rank, [*asked, self.by, self.within], shown, **model)
+        run.failure(do.refused, None, shown, queue=False, **QUIET)
+
+        self.stop_button.click(do.stop, None, None, queue=False, **QUIET)
+        tab.select(do.asked, asked, self.asked, preprocess=False, queue=False, **QUIET)
+        self.picker.select(None, None, self.spec, js="() => window.smola.spec", **QUIET)
+        self.spec.input(
+            do.read_spec, self.spec, self.picker, trigger_mode="always_last", queue=False, **QUIET
+        )
+        chosen = [self.spec, self.picker]
+        ask.routing.select(do.pick_cell, None, [*chosen, ask.take_out], queue=False, **QUIET)
+        self.ranking.select(do.pick_place, None, [*chosen, self.within], queue=False, **QUIET)
+        self.by.input(do.choose_by, self.by, self.within, queue=False, **QUIET)
+        ask.take_out.click(do.open, None, tabs, queue=False, **QUIET)
+
+    @property
+    def waiting(self) -> list[Any]:
+        """Components that change when the engine is there."""
+        return [
+            self.spec,
+            self.picker,
+            self.within,
+            self.ablate_button,
+            self.rank_button,
+            self.stop_button,
+        ]

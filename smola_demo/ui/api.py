@@ -1,0 +1,150 @@
+"""The endpoints for programs and for MCP clients: typed, documented, and nothing kept between two calls.
+
+Gradio reads the annotations and docstrings of these methods: they are what a client sees.
+"""
+
+import functools
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+import gradio as gr
+from gradio.data_classes import FileData
+
+from smola_demo.reports import answer_report, engine_report, sweep_report
+from smola_demo.results import Answer, Request, Sweep
+from smola_demo.tasks import check_question, get_task
+from smola_demo.ui.examples import uploaded
+from smola_demo.ui.loading import EngineHandle, sentence
+
+MODEL = "model"  # one queue for everything that touches the model
+Task = Literal["caption", "vqa", "count", "read", "chart", "document", "ask"]
+
+
+def told(run: Callable[..., Any]) -> Callable[..., Any]:
+    """Whatever goes wrong, the client gets one sentence; what was not meant for it goes to the log."""
+
+    @functools.wraps(run)
+    def safe(*given: Any, **named: Any) -> Any:
+        try:
+            return run(*given, **named)
+        except Exception as error:
+            if not isinstance(error, ValueError):
+                traceback.print_exc()
+            raise gr.Error(sentence(error), print_exception=False) from error
+
+    return safe
+
+
+class Api:
+    """Endpoints on an engine that may still be loading. `gpu` is as for the page's own handlers."""
+
+    def __init__(self, handle: EngineHandle, gpu: Callable[[Any], Any] = lambda run: run) -> None:
+        def run_answer(request: Request) -> Iterator[Any]:
+            yield from handle.engine.answer(request)
+
+        def run_sweep(request: Request, by: str, expert: str | None) -> Iterator[Any]:
+            yield from handle.engine.sweep(request, by, expert)
+
+        self.handle = handle
+        self._answer, self._sweep = gpu(run_answer), gpu(run_sweep)
+
+    def publish(self) -> None:
+        """Add the endpoints to the page that is being built."""
+        for run in (self.ask, self.sweep):
+            gr.api(run, concurrency_id=MODEL, concurrency_limit=1)
+        gr.api(self.info, queue=False)
+
+    @told
+    def ask(
+        self,
+        image: FileData,
+        task: Task = "caption",
+        question: str = "",
+        ablation: str = "",
+        max_new_tokens: int = 0,
+    ) -> dict[str, Any]:
+        """Answer one question about one picture, and say how the experts were used for it.
+
+        Args:
+            image: a picture: PNG, JPEG or WebP of at most 10 MB
+            task: what to do with it; vqa, count, chart, document and ask need a question
+            question: the question, where the task needs one
+            ablation: experts to take out, for example "visual:3@8-15" or "text:*"; empty for none
+            max_new_tokens: longest answer in tokens; 0 for the task's own limit
+
+        Returns:
+            answer, tokens with their log-probabilities, routing summary of prompt and answer, ablation with
+            the number of modules it touched, timing
+        """
+        request = self._request(image, task, question, ablation, max_new_tokens)
+        answer = _last(self._answer(request), Answer)
+        return answer_report(answer, routing=True)
+
+    @told
+    def sweep(
+        self,
+        image: FileData,
+        task: Task = "caption",
+        question: str = "",
+        by: Literal["expert", "layer", "projection"] = "expert",
+        expert: str = "",
+        max_new_tokens: int = 0,
+    ) -> dict[str, Any]:
+        """Take each expert out, one at a time, and say what that does to the answer; slower than ask.
+
+        Args:
+            image: a picture: PNG, JPEG or WebP of at most 10 MB
+            task: what to do with it; vqa, count, chart, document and ask need a question
+            question: the question, where the task needs one
+            by: expert for all experts; layer or projection to look into one
+            expert: the one to look into, for example "visual:3"; empty with by="expert"
+            max_new_tokens: longest answer in tokens; 0 for the task's own limit
+
+        Returns:
+            baseline answer, one entry per expert with the change of the answer's log-probability, random
+            removals of the same size, seconds
+        """
+        request = self._request(image, task, question, "", max_new_tokens)
+        return sweep_report(_last(self._sweep(request, by, expert or None), Sweep))
+
+    @told
+    def info(self) -> dict[str, Any]:
+        """Say which model and experts are loaded, their groups, layers and projections, and the tasks.
+
+        Returns:
+            facts about what is loaded; while it still loads, an error says so
+        """
+        return engine_report(self.handle.require())
+
+    def _request(
+        self, image: Any, task: str, question: str | None, ablation: str | None, max_new_tokens: int | None
+    ) -> Request:
+        """What was asked, checked. Raises a ValueError with one sentence."""
+        self.handle.require()
+        get_task(task)
+        asked = check_question(task, question)
+        if max_new_tokens is not None and (
+            not isinstance(max_new_tokens, int) or not 0 <= max_new_tokens <= 512
+        ):
+            raise ValueError(f"max_new_tokens must be a whole number from 0 to 512, not {max_new_tokens!r}")
+        if not isinstance(ablation or "", str):
+            raise ValueError('ablation must be text, for example "visual:3"')  # noqa: TRY004  for the client
+        picture = uploaded(_checked_file(image))
+        return Request(picture, task, asked, (ablation or "").strip(), max_new_tokens or None)
+
+
+def _checked_file(image: Any) -> dict[str, Any]:
+    """A file as Gradio has let it in. Without its mark nobody checked where the path leads: refused."""
+    marked = isinstance(image, dict) and (image.get("meta") or {}).get("_type") == "gradio.FileData"
+    if not marked or not isinstance(image.get("path"), str):
+        raise ValueError("Send a picture as a file: with the Python client, handle_file('picture.jpg').")
+    return {"path": image["path"]}
+
+
+def _last(items: Iterator[Any], kind: type[Any]) -> Any:
+    """The result at the end of a run."""
+    *_, last = items
+    if not isinstance(last, kind):
+        raise TypeError(f"the run ended with {type(last).__name__}")
+    return last

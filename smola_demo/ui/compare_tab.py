@@ -1,0 +1,136 @@
+"""Fourth tab: two runs side by side, each with its own picture, question and experts. Wiring only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from smola_demo.tasks import TASKS
+from smola_demo.ui.ask_tab import LABELS, MODEL, QUIET
+from smola_demo.ui.contrast import EXPERTS
+from smola_demo.ui.view import view
+
+if TYPE_CHECKING:
+    from smola_demo.ui.ask_tab import AskTab
+    from smola_demo.ui.compare_handlers import CompareHandlers
+
+SAME = "as on the Ask tab"
+
+
+@dataclass(frozen=True)
+class SideInputs:
+    """The components of one side."""
+
+    picture: gr.Image
+    task: gr.Dropdown
+    question: gr.Textbox
+    experts: gr.Radio
+    spec: gr.Textbox
+
+    @property
+    def all(self) -> list[Any]:
+        """In the order of the handler's parameters."""
+        return [self.picture, self.task, self.question, self.experts, self.spec]
+
+
+class CompareTab:
+    """The tab's components. Call `layout` inside its gr.Tab, then `wire`."""
+
+    def __init__(self, handlers: CompareHandlers) -> None:
+        self.handlers = handlers
+
+    def layout(self) -> None:
+        """Place the two sides, which stand below each other on a phone, and what came out."""
+        with gr.Column(elem_id="compare-panel"):
+            gr.HTML(
+                "<h2>Two runs side by side</h2><p>What a side leaves open comes from the Ask tab. As it "
+                "stands, the experts are compared with the plain backbone.</p>",
+                elem_classes="panel-head",
+            )
+            self.note = view("note", {}, label="What is loaded", elem_id="compare-note")
+            with gr.Row(elem_classes="columns"):
+                self.a, self.b = self._side("A", "all"), self._side("B", "none")
+            with gr.Row(elem_classes="buttons"):
+                self.compare_button = gr.Button(
+                    "Compare A and B",
+                    variant="primary",
+                    interactive=False,
+                    elem_id="compare",
+                    scale=3,
+                    min_width=140,
+                )
+                self.stop_button = gr.Button(
+                    "Stop", interactive=False, elem_id="compare-stop", scale=1, min_width=80
+                )
+            self.contrast = view(
+                "contrast",
+                {"state": "idle"},
+                label="Two runs",
+                elem_id="contrast",
+                scripts=("saves.js", "contrast-plots.js"),
+            )
+
+    def _side(self, name: str, experts: str) -> SideInputs:
+        low = name.lower()
+        tasks = [(SAME, ""), *((LABELS.get(task, task.capitalize()), task) for task in TASKS)]
+        with gr.Column(min_width=300, elem_id=f"side-{low}"):
+            return SideInputs(
+                picture=gr.Image(
+                    type="filepath",
+                    image_mode=None,
+                    sources=["upload", "clipboard"],
+                    label=f"Picture {name} (empty: {SAME})",
+                    alt_text=f"The picture of side {name}",
+                    height=170,
+                    buttons=[],
+                    elem_id=f"picture-{low}",
+                ),
+                task=gr.Dropdown(tasks, value="", label=f"Task {name}", elem_id=f"task-{low}"),
+                question=gr.Textbox(
+                    label=f"Question {name}",
+                    lines=1,
+                    max_lines=1,
+                    max_length=500,
+                    visible=False,
+                    elem_id=f"question-{low}",
+                ),
+                experts=gr.Radio(
+                    list(EXPERTS), value=experts, label=f"Experts {name}", elem_id=f"experts-{low}"
+                ),
+                spec=gr.Textbox(
+                    label=f"Taken out in {name}",
+                    info="For example visual:3 · multimodal:0,4-6 · text:*@8-15/mlp",
+                    lines=1,
+                    max_lines=1,
+                    max_length=300,
+                    visible=False,
+                    elem_id=f"spec-{low}",
+                ),
+            )
+
+    def wire(self, ask: AskTab) -> None:
+        """Connect events to handlers."""
+        do = self.handlers
+        shown = [self.contrast, self.compare_button, self.stop_button]
+        start = self.compare_button.click(do.begin, None, shown, queue=False, **QUIET)
+        run = start.then(
+            do.pair,
+            [ask.image, ask.task, ask.question, *self.a.all, *self.b.all],
+            shown,
+            preprocess=False,
+            concurrency_id=MODEL,
+            concurrency_limit=1,
+            **QUIET,
+        )
+        run.failure(do.refused, None, shown, queue=False, **QUIET)
+        self.stop_button.click(do.stop, None, None, queue=False, **QUIET)
+        for side in (self.a, self.b):
+            side.task.input(do.choose_task, side.task, side.question, queue=False, **QUIET)
+            side.experts.input(do.choose_experts, side.experts, side.spec, queue=False, **QUIET)
+
+    @property
+    def waiting(self) -> list[Any]:
+        """Components that change when the engine is there."""
+        return [self.note, self.compare_button, self.stop_button]

@@ -1,0 +1,129 @@
+"""Two runs side by side on the page: both answers, and how their routing differs. Values only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from smola_demo.plots.contrast import contrast
+from smola_demo.plots.palette import scales
+from smola_demo.results import Answer
+from smola_demo.ui.answer import confidence, make_request
+from smola_demo.ui.comparison import close, word_diff
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Iterator
+
+    from smola_demo.results import EngineInfo, Request, Step
+
+ALL_OUT = "*:*"
+EXPERTS = (("all experts", "all"), ("no experts: the plain backbone", "none"), ("some taken out", "some"))
+SIDES = ("A", "B")
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side's inputs as they come from the page; an empty picture or task stands for the Ask tab's."""
+
+    picture: Any
+    task: str
+    question: str | None
+    experts: str
+    spec: str | None
+
+    def request(self, picture: Any, task: str, question: str | None) -> Request:
+        """What this side asks, given the Ask tab's inputs. Raises ValueError with one sentence."""
+        ablation = {"all": "", "none": ALL_OUT, "some": (self.spec or "").strip()}.get(self.experts)
+        if ablation is None or (self.experts == "some" and not ablation):
+            raise ValueError("Say which experts to take out, for example visual:3.")
+        asked = (self.task, self.question) if self.task else (task, question)
+        return make_request(self.picture or picture, *asked, ablation)
+
+
+def loaded_note(info: EngineInfo | None) -> dict[str, Any]:
+    """What both sides run on, as the value of a note view."""
+    if info is None:
+        return {}
+    text = f"Both runs use {info.backbone_name} in {info.compute}"
+    if not info.groups:
+        return {"text": f"{text}, without experts: two questions can be compared, but no routing."}
+    return {
+        "text": f"{text}, experts {info.experts}. One checkpoint in one precision is loaded, so its experts "
+        "are compared with none of them, or with some taken out; with none the plain backbone answers."
+    }
+
+
+def contrast_value(a: Answer, b: Answer, info: EngineInfo) -> dict[str, Any]:
+    """Value of the contrast view for two finished runs."""
+    texts = word_diff(a.text, b.text)
+    value: dict[str, Any] = {
+        "state": "done",
+        "verdict": verdict(a, b),
+        "sides": [
+            {
+                "words": words or [("same", "(nothing)")],
+                "asked": _asked(answer),
+                "facts": [
+                    ("experts taken out", answer.ablation or "none"),
+                    ("modules touched", str(answer.modules_touched)),
+                    ("log-probability", f"{answer.logprob:.3f} nats".replace("-", "−")),
+                    ("tokens", str(len(answer.tokens))),
+                    ("confidence", confidence(answer.tokens)),
+                    ("time", f"{answer.timing.prefill_s + answer.timing.decode_s:.1f} s"),
+                ],
+            }
+            for answer, words in zip((a, b), texts, strict=True)
+        ],
+        "routing": None,
+        "no_routing": _no_routing(a, b),
+    }
+    if a.trace is not None and b.trace is not None and not value["no_routing"]:
+        value["routing"] = {
+            "groups": list(info.groups),
+            "layers": list(info.layers),
+            "experts": info.num_experts,
+            "phases": contrast(a.trace, b.trace),
+            "scales": scales(info.groups),
+        }
+    return value
+
+
+def verdict(a: Answer, b: Answer) -> str:
+    """One sentence on the two answers."""
+    if a.text == b.text:
+        return "Both runs give the same answer."
+    return "The two runs give different answers."
+
+
+def _no_routing(a: Answer, b: Answer) -> str:
+    """Why there is no routing to compare; empty when there is."""
+    for side, answer in zip(SIDES, (a, b), strict=True):
+        if answer.trace is None or not (answer.trace.weight > 0).any():
+            return f"{side} answers without experts, so there is no routing to hold against the other's."
+    return ""
+
+
+def _asked(answer: Answer) -> str:
+    return answer.task.capitalize() + (f": {answer.question}" if answer.question else "")
+
+
+def stream_contrast(
+    items: Iterator[tuple[int, Step | Answer]], info: EngineInfo, stopped: threading.Event
+) -> Iterator[dict[str, Any]]:
+    """(side, item) of two runs → values of the contrast view; closes the runs when `stopped` is set."""
+    texts, answers = ["", ""], []
+    try:
+        for side, item in items:
+            texts[side] = item.text
+            if isinstance(item, Answer):
+                answers.append(item)
+                continue
+            if stopped.is_set():
+                yield {"state": "stopped", "message": f"Stopped while {SIDES[side]} was answering."}
+                return
+            words = f"{SIDES[side]} is answering, {item.index + 1} tokens …"
+            yield {"state": "running", "verdict": words, "texts": list(texts)}
+        yield contrast_value(*answers, info)
+    finally:
+        close(items)

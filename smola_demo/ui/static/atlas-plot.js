@@ -1,0 +1,74 @@
+// All experts at a glance: how much each is weighted against what the answer loses without it.
+const range = (n) => Array.from({ length: n }, (_, i) => i);
+const SYMBOLS = { visual: "circle", text: "square", multimodal: "diamond" };
+const view = { sort: "effect", task: "", group: "" };
+let atlas = null;
+
+// An entry's numbers over the chosen rows. The spread is over all rows, whatever is chosen.
+const use = (entry) => (view.task ? entry.tasks[view.task] : entry);
+const widest = (entry) => Math.max(...entry.layers.map(({ spread }) => spread));
+const named = ({ group, expert }) => `${group} ${expert}`;
+const saidRows = () => (view.task ? `${atlas.tasks[view.task]} rows of the task ${view.task}` : `all ${atlas.rows} rows`);
+const inGroup = () => atlas.entries.filter(({ group }) => !view.group || group === view.group);
+const signed = (v, places = 4) => `${v < 0 ? "−" : v > 0 ? "+" : ""}${Math.abs(v).toFixed(places)}`;
+
+const ORDER = {
+  effect: (a, b) => use(a).effect - use(b).effect,
+  weight: (a, b) => use(b).weight - use(a).weight,
+  contribution: (a, b) => use(b).contribution - use(a).contribution,
+  spread: (a, b) => widest(b) - widest(a),
+  number: () => 0,
+};
+const sorted = () => inGroup().sort(ORDER[view.sort]);
+
+const glanceFigure = () => {
+  const go = (entry) => cardOf(entry)?.focus();
+  const draw = () => {
+    const entries = inGroup();
+    const shown = atlas.groups.filter((group) => !view.group || view.group === group);
+    const data = shown.map((group) => {
+      const own = entries.filter((entry) => entry.group === group);
+      return {
+        type: "scatter", mode: "markers+text", name: group, x: own.map((e) => use(e).weight), y: own.map((e) => use(e).effect),
+        text: own.map(({ expert }) => `${expert}`), textposition: "top center", textfont: { size: 10, color: colour(group) },
+        marker: { size: 10, color: colour(group), symbol: SYMBOLS[group] ?? "cross" },
+        customdata: own.map((e) => `${named(e)}<br>weight ${digits(use(e).weight)}, even ${short(atlas.uniform)}<br>effect ${signed(use(e).effect)} nats per answer token`),
+        hovertemplate: "%{customdata}<extra></extra>",
+      };
+    });
+    const ink = smola.css("--body-text-color-subdued");
+    const line = (at) => ({ type: "line", line: { color: ink, width: 1.5, dash: "dash" }, ...at });
+    const layout = {
+      height: 340, margin: { l: 62, r: 14, t: 24, b: 74 }, legend: { orientation: "h", x: 0, y: -0.2, yanchor: "top" },
+      xaxis: { title: { text: "mean weight", standoff: 6 }, zeroline: false },
+      yaxis: { title: { text: "effect, nats per answer token" }, zeroline: false },
+      shapes: [
+        line({ xref: "x", yref: "paper", x0: atlas.uniform, x1: atlas.uniform, y0: 0, y1: 1 }),
+        line({ xref: "paper", yref: "y", x0: 0, x1: 1, y0: 0, y1: 0 }),
+      ],
+      annotations: [{ text: `even 1/${atlas.experts}`, x: atlas.uniform, y: 1, xref: "x", yref: "paper", yanchor: "bottom", showarrow: false, font: { size: 11 } }],
+    };
+    return {
+      data, layout, key: `${view.task}/${view.group}`, zooms: true,
+      said: [
+        `${saidRows()}, mean over all layers and projections, prompt and answer tokens`,
+        `weight: a group's experts sum to 1 per token, even is 1/${atlas.experts} = ${short(atlas.uniform)}`,
+        "effect: Δ log-prob of the model's own answer without the expert",
+      ],
+      label: `${entries.length} experts.`,
+      table: {
+        caption: "Weight and effect of each expert", head: ["expert", "mean weight", "effect, nats per answer token"],
+        rows: entries.map((e) => [named(e), use(e).weight, use(e).effect]), choose: (i) => go(entries[i]),
+      },
+    };
+  };
+  return figure("atlas-glance", {
+    title: "Weight against effect",
+    how: [
+      "Each point is one expert: right of the dashed line it is weighted more than evenly, below zero the answer",
+      "needs it. If weight foretold effect, points further right would lie lower.",
+    ],
+    draw,
+    click: ({ customdata, data, pointIndex }) => customdata && go(inGroup().filter(({ group }) => group === data.name)[pointIndex]),
+  });
+};

@@ -1,0 +1,42 @@
+"""The two tabs of offline results on a page of their own, with the parts of the Ablate tab they reach for."""
+
+from __future__ import annotations
+
+import contextlib
+from types import SimpleNamespace
+
+import gradio as gr
+from browsing import free_port
+
+from smola_demo import ui
+from smola_demo.ui.atlas_tab import AtlasTab
+from smola_demo.ui.picker import picker_value
+from smola_demo.ui.truth_tab import TruthTab
+from smola_demo.ui.view import serve_files, view
+
+
+@contextlib.contextmanager
+def offline_page(handle):
+    """Serve it; yields its address. The engine is told to be there by the button #there."""
+    serve_files([])
+    with gr.Blocks(fill_width=True) as page:
+        atlas, truth = AtlasTab(handle), TruthTab(handle)
+        there = gr.Button("there", elem_id="there")
+        with gr.Tabs(elem_id="tabs") as tabs:
+            with gr.Tab("Ablate", id="ablate", elem_id="tab-ablate", render_children=True):
+                spec = gr.Textbox(label="Spec", elem_id="spec")
+                picker = view("picker", picker_value(handle.info, ""), label="Experts", elem_id="picker")
+            with gr.Tab("Atlas", id="atlas", elem_id="tab-atlas", render_children=True):
+                atlas.layout()
+            with gr.Tab("Is it true?", id="truth", elem_id="tab-truth", render_children=True):
+                truth.layout()
+        atlas.wire(SimpleNamespace(spec=spec, picker=picker), tabs)
+        truth.wire()
+        there.click(lambda: (*atlas.loaded(), *truth.loaded()), None, [atlas.view, truth.view], queue=False)
+    number = free_port()
+    kwargs = ui.launch_kwargs()
+    page.launch(server_name="127.0.0.1", server_port=number, prevent_thread_lock=True, quiet=True, **kwargs)
+    try:
+        yield f"http://127.0.0.1:{number}/"
+    finally:
+        page.close()

@@ -1,0 +1,205 @@
+"""The Ablate and Compare tabs in a real browser. Every wait is for a condition, none for a time."""
+
+# ruff: noqa: F811  a test names the fixtures it wants
+
+from __future__ import annotations
+
+import csv
+
+import pytest
+from browsing import SCREENS, address, assets, browser, engine, picture, visit  # noqa: F401  fixtures
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.filterwarnings("default"),  # the server runs in this process, and its warnings are not ours
+]
+
+SPEC = "document.querySelector('#spec :is(input, textarea)').value"
+RANKING = "document.querySelector('.ranking-plot')"
+MAP = "document.querySelector('.contrast-plot.map')"
+
+
+def chip(group, expert):
+    return f".chip[data-group={group}][data-expert='{expert}']"
+
+
+def pressed(page):
+    return page.eval_on_selector_all(
+        ".chip[data-expert][aria-pressed=true]", "(all) => all.map((c) => c.getAttribute('aria-label'))"
+    )
+
+
+@pytest.fixture
+def ablating(visit, engine, picture):
+    """A visit with a picture, on the Ablate tab."""
+    engine.sweep_s = 0.0
+    visit.open()
+    visit.upload(picture)
+    visit.tab("ablate")
+    visit.page.wait_for_selector(chip("visual", 3))
+    visit.until("document.querySelector('#ablate-on .note').textContent === 'On: beach.png, Caption'")
+    return visit
+
+
+def ranked(visit):
+    visit.page.click("#rank")
+    visit.page.wait_for_selector(".ranking[data-state=done]")
+    visit.page.wait_for_selector(".ranking-plot[data-ready]")
+
+
+@pytest.mark.parametrize("visit", SCREENS, indirect=True)
+def test_choose_experts_compare_and_rank(ablating):
+    """Chips write the text, both answers come, the ranking is drawn, a bar goes into the ablation."""
+    page = ablating.page
+    page.click(chip("visual", 3))
+    page.click(chip("text", 5))
+    page.click(chip("text", 6))
+    ablating.until(f"{SPEC} === 'visual:3;text:5-6'")
+    page.select_option(".picker-first", "8")
+    page.select_option(".picker-last", "15")
+    page.click(".chip[data-where=mlp]")
+    page.locator("input[name=picker-kind][value=mean]").check()
+    ablating.until(f"{SPEC} === 'mean!visual:3@8-15/mlp;text:5-6@8-15/mlp'")
+    page.click("#ablate")
+    page.wait_for_selector(".comparison[data-state=done]")
+    assert ablating.text(".ablated-heading") == "Without mean!visual:3@8-15/mlp;text:5-6@8-15/mlp"
+    page.wait_for_selector("#rank:not([disabled])")
+
+    ranked(ablating)
+    deltas = page.evaluate(f"{RANKING}.data[0].x")
+    assert len(deltas) == 24
+    assert deltas == sorted(deltas)
+    assert page.evaluate(f"{RANKING}.data.at(-1).x.length") == 8  # the random removals
+    wide = page.evaluate("window.innerWidth > 600")
+    assert page.evaluate(f"{RANKING}.data.filter((t) => t.type === 'bar').length") == (3 if wide else 1)
+    page.evaluate(f"{RANKING}.scrollIntoView({{block: 'center'}})")
+    page.focus(".ranking-plot")
+    for key in ("ArrowDown", "ArrowDown", "Enter"):
+        page.keyboard.press(key)
+    second = page.evaluate(f"{RANKING}.layout.yaxis.ticktext[1]").removesuffix(" ≠")
+    ablating.until(f"{SPEC} === '{second.replace(' ', ':')}'")
+    ablating.until("document.querySelectorAll('.chip[data-expert][aria-pressed=true]').length === 1")
+    assert pressed(page) == [second.replace(" ", " expert ")]
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert ablating.errors == []
+
+
+def test_text_and_chips_stay_in_step(ablating):
+    page = ablating.page
+    ablating.field("spec").fill("renormalize!multimodal:0,4-6@2-3/q_proj")
+    ablating.until("document.querySelectorAll('.chip[data-expert][aria-pressed=true]').length === 4")
+    assert pressed(page) == [f"multimodal expert {e}" for e in (0, 4, 5, 6)]
+    assert page.input_value(".picker-first") == "2"
+    assert page.input_value(".picker-last") == "3"
+    assert page.is_checked("input[name=picker-kind][value=renormalize]")
+    assert page.get_attribute(".chip[data-where=q_proj]", "aria-pressed") == "true"
+    ablating.field("spec").fill("audio:1")
+    ablating.until("document.querySelector('.picker-note').textContent.startsWith('No expert group')")
+    calls = ablating.calls()
+    for name, text in (
+        ("No experts", "*:*"),
+        ("Only text", "visual:*;multimodal:*"),
+        ("All experts in", ""),
+    ):
+        page.get_by_role("button", name=name, exact=True).click()
+        ablating.until(f"{SPEC} === '{text}'")
+    page.focus(chip("visual", 0))
+    for key in ("ArrowRight", "Enter", "ArrowRight", "Space"):
+        page.keyboard.press(key)
+    ablating.until(f"{SPEC} === 'visual:1-2'")
+    assert ablating.calls() == calls  # chips never wait for the server
+    page.click("#ablate")
+    page.wait_for_selector(".comparison[data-state=done]")
+    assert ablating.text(".ablated-heading") == "Without visual:1-2"
+
+
+def test_without_a_picture_or_a_choice_the_page_says_so(visit):
+    page = visit.open().page
+    visit.tab("ablate")
+    assert visit.text("#ablate-on") == "No picture yet: choose one on the Ask tab."
+    page.click("#ablate")
+    page.wait_for_selector(".comparison[data-state=error]")
+    assert "Choose an expert to take out" in visit.text(".comparison-message")
+    page.wait_for_selector("#rank:not([disabled])")
+    page.click("#rank")
+    page.wait_for_selector(".ranking[data-state=error]")
+    assert visit.text(".ranking-message") == "Choose or upload a picture first."
+
+
+def test_a_ranking_shows_how_far_it_is_and_stops(ablating, engine):
+    page = ablating.page
+    engine.sweep_s = 1.0
+    page.click("#rank")
+    ablating.until("document.querySelector('.ranking-progress').value >= 2")
+    assert page.get_attribute(".ranking-progress", "max") == "32"
+    assert page.is_disabled("#ablate")
+    page.click("#ablate-stop")
+    page.wait_for_selector(".ranking[data-state=stopped]")
+    assert "Stopped after" in ablating.text(".ranking-message")
+    page.wait_for_selector("#ablate:not([disabled])")
+    assert engine.idle.wait(30)
+
+
+def test_within_one_expert_the_table_sorts_and_saves(ablating, tmp_path):
+    page = ablating.page
+    page.get_by_label("one expert, layer by layer").check()
+    page.wait_for_selector("#rank-within", state="visible")
+    ranked(ablating)
+    assert page.evaluate(f"{RANKING}.layout.yaxis.ticktext.slice(0, 2)") == ["layer 0", "layer 1"]
+    page.click(".ranking-table summary")
+    page.click(".sort[data-sort=delta]")
+    values = page.eval_on_selector_all(
+        ".ranking-table tbody tr:not(.chance) td:nth-of-type(1)", "(all) => all.map((c) => c.textContent)"
+    )
+    numbers = [float(v.replace("−", "-")) for v in values]
+    assert len(numbers) == 30
+    assert numbers == sorted(numbers)
+    assert page.get_attribute("th:has([data-sort=delta])", "aria-sort") == "ascending"
+    page.click(".ranking-table tbody tr:first-child button")
+    ablating.until(f"{SPEC}.startsWith('visual:0@')")
+    with page.expect_download() as sheet:
+        page.click(".ranking-saves button:has-text('CSV')")
+    sheet.value.save_as(tmp_path / "ranking.csv")
+    rows = list(csv.DictReader((tmp_path / "ranking.csv").open()))
+    assert len(rows) == 38
+    assert sorted(numbers) == pytest.approx(
+        sorted(float(r["delta_logprob_nats"]) for r in rows[:30]), abs=6e-4
+    )
+    with page.expect_download() as drawing:
+        page.click(".ranking-saves button:has-text('PNG')")
+    drawing.value.save_as(tmp_path / "ranking.png")
+    assert (tmp_path / "ranking.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("visit", SCREENS, indirect=True)
+def test_two_runs_side_by_side(visit, picture):
+    page = visit.open().page
+    visit.upload(picture)
+    visit.tab("compare")
+    assert "One checkpoint in one precision" in visit.text("#compare-note")
+    page.click("#compare")
+    page.wait_for_selector(".contrast[data-state=done]")
+    assert "B answers without experts" in visit.text(".contrast-none")
+    assert not page.is_visible(".contrast-plot.map")
+
+    page.wait_for_selector("#compare:not([disabled])")
+    page.locator("#experts-b input").nth(2).check()
+    page.wait_for_selector("#spec-b", state="visible")
+    visit.field("spec-b").fill("visual:3")
+    page.click("#compare")
+    page.wait_for_selector(".contrast-plot.map .main-svg")
+    page.wait_for_selector(".contrast-plot.line .main-svg")
+    heads = page.locator(".sides h3").all_inner_texts()
+    assert heads == ["A: Caption", "B: Caption"]
+    before = page.evaluate(f"JSON.stringify({MAP}.data[1].z)")
+    calls = visit.calls()
+    page.locator("input[name=contrast-phase][value=answer]").check(force=True)
+    visit.until(f"JSON.stringify({MAP}.data[1].z) !== {before!r}")
+    assert "not token by token" in visit.text(".contrast-said")
+    assert visit.calls() == calls
+    page.click(".map-table summary")
+    cell = page.locator(".map-table tbody tr").nth(30).locator("td").nth(1)  # text, layer 0, expert 0
+    shown = float(cell.inner_text().replace("−", "-"))
+    assert shown == pytest.approx(page.evaluate(f"{MAP}.data[1].z[0][0]"), abs=1e-5)
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert visit.errors == []
