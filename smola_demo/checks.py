@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 
 from smola_demo.metrics import bootstrap_ci
-from smola_demo.results import Request, Sweep
+from smola_demo.results import Answer, Request, Sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -62,7 +62,7 @@ def checks(
     means = {name: _mean(values) for name, values in found.items()}
     return {
         "n": len(rows),
-        "experts": len(effects),
+        "experts": len(engine.info().groups) * engine.info().num_experts,
         "correlation": {name: means[name] for name in ("weight", "contribution")},
         "answer_changed": {kind: means[f"{kind}_changed"] for kind in ("top", "random")},
         "effect": {kind: means[f"{kind}_effect"] for kind in ("top", "random")},
@@ -72,10 +72,8 @@ def checks(
 
 def spearman(a: np.ndarray, b: np.ndarray) -> float:
     """Rank correlation, ties sharing their mean rank; 0 where one side is constant."""
-    ranks = [pd.Series(values).rank().to_numpy() for values in (a, b)]
-    if min(np.std(one) for one in ranks) == 0:
-        return 0.0
-    return float(np.corrcoef(*ranks)[0, 1])
+    x, y = (pd.Series(values).rank().to_numpy() for values in (a, b))
+    return float(np.corrcoef(x, y)[0, 1]) if np.std(x) and np.std(y) else 0.0
 
 
 def routers(engine: Engine, row: Row, seed: int) -> dict[str, Any]:
@@ -101,6 +99,7 @@ def routers(engine: Engine, row: Row, seed: int) -> dict[str, Any]:
 
 def _mean_weight(engine: Engine, request: Request) -> list[Any]:
     *_, answer = engine.answer(request)
+    assert isinstance(answer, Answer) and answer.trace is not None  # noqa: S101, PT018  experts were recorded
     return np.round(answer.trace.mean(answer.trace.weight), 4).tolist()
 
 

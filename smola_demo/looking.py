@@ -85,10 +85,12 @@ def _losses(
     """(own, other) mean loss per token of each row's preferred answer."""
     backbone = engine.backbone
     both = []
-    for which in (1, 2):
+    for own in (True, False):
         encoded = [
-            backbone.encode(pair[which], backbone.prompt(pair[0].task, pair[0].question), pair[0].answers[0])
-            for pair in pairs
+            backbone.encode(
+                picture if own else other, backbone.prompt(row.task, row.question), row.answers[0]
+            )
+            for row, picture, other in pairs
         ]
         scored, _ = score(backbone, engine.adapter, encoded, [AblationSpec()] * len(encoded))
         both.append([-float(np.mean(one.logprobs)) for one in scored])

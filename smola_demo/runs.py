@@ -166,7 +166,8 @@ def _routing(trace: RoutingTrace, info: EngineInfo) -> dict[str, Any]:
 def _check(run: dict[str, Any]) -> None:
     """Raise when a part is missing or does not fit the others."""
     for token in run["answer"]["tokens"]:
-        str(token["text"]), float(token["logprob"])
+        if not isinstance(token["text"], str) or not isinstance(token["logprob"], int | float):
+            raise TypeError("a token that is none")
     if not isinstance(run["answer"]["text"], str) or not isinstance(run["task"], str):
         raise TypeError("text that is none")
     if not run["picture"]["data"].startswith(JPEG):

@@ -189,7 +189,9 @@ class Recorder:
         mixtures = [site.linear.mixture for site in adapter.sites]
         self._gram: dict[nn.Module, Tensor] = {mixture: mixture.experts.gram() for mixture in mixtures}
         self._mixtures: dict[nn.Module, tuple[Tensor, Tensor, Tensor]] = {}
-        self._base_of = {site.linear.mixture: site.linear.base_layer for site in adapter.sites}
+        self._base_of: dict[nn.Module, nn.Module] = {
+            site.linear.mixture: site.linear.base_layer for site in adapter.sites
+        }
         self._bases: dict[nn.Module, Tensor] = {}  # W x itself, until its mixture has run
         self._norms: dict[nn.Module, Tensor] = {}
         self.passes: list[tuple[np.ndarray, ...]] = []
@@ -205,8 +207,8 @@ class Recorder:
         hidden = output.hidden.detach().float()
         squared = torch.einsum("btger,gers,btges->btge", hidden, self._gram[module], hidden)
         norm = squared.clamp(min=0).sqrt()
-        base = self._base_of[module]
-        up = cast("SmolaMixture", module).experts.B.detach().float()
+        mixture = cast("SmolaMixture", module)
+        base, up = self._base_of[mixture], mixture.experts.B.detach().float()
         along = torch.einsum("bto,oger->btger", self._bases.pop(base).view(*norm.shape[:2], -1), up)
         dot, lengths = (along * hidden).sum(-1), norm * self._norms[base].view(*norm.shape[:2], 1, 1)
         cosine = torch.where(lengths > 0, dot / lengths.clamp(min=TINY), 0).clamp(-1, 1)

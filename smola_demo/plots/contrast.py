@@ -50,7 +50,8 @@ def mean_divergence(p: np.ndarray, q: np.ndarray) -> np.ndarray:
 def contrast(a: RoutingTrace, b: RoutingTrace) -> dict[str, Any]:
     """Per phase: {"weight", "share": b minus a (G, L, E), "js": (G, L), "tokens": [[a's, b's], …], "same"}.
 
-    tokens counts those of each group, same tells whether both runs hold the same ones. Lists for JSON; None where a run has no token of the group. Only the tokens of the traces may differ.
+    tokens counts those of each group, same tells whether both runs hold the same ones. Lists for JSON; None
+    where a run has no token of the group. Only the tokens of the traces may differ.
     """
     found: dict[str, Any] = {}
     shares = a.share(), b.share()

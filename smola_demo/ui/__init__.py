@@ -6,6 +6,7 @@ atlas_tab, truth_tab    last two tabs, of results made offline; shipped reads th
 view          parts that draw themselves in the browser, from files in static/
 answer, comparison, examples    values for those parts: pure functions
 api           endpoints for programs and MCP clients
+share         runs kept, exported and reopened; recorded: runs made before; links: what a link restores
 loading       the engine while it loads, and Stop
 theme         looks
 """

@@ -31,7 +31,8 @@ def asked_line(payload: Any, task: str, question: str | None) -> dict[str, Any]:
     path = payload.get("orig_name") or payload.get("path") if isinstance(payload, dict) else payload
     known = TASKS.get(task)
     label = task.capitalize()
-    told = f": {question.strip()}" if known and known.needs_question and (question or "").strip() else ""
+    asked = (question or "").strip()
+    told = f": {asked}" if known and known.needs_question and asked else ""
     return {"text": f"On: {PurePath(str(path)).name}, {label}{told}", "kind": "info"}
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import gradio as gr
 from gradio.data_classes import FileData
+from gradio.events import api
 
 from smola_demo.reports import answer_report, engine_report, sweep_report
 from smola_demo.results import Answer, Request, Sweep
@@ -52,8 +53,8 @@ class Api:
     def publish(self) -> None:
         """Add the endpoints to the page that is being built."""
         for run in (self.ask, self.sweep):
-            gr.api(run, concurrency_id=MODEL, concurrency_limit=1)
-        gr.api(self.info, queue=False)
+            api(run, concurrency_id=MODEL, concurrency_limit=1)
+        api(self.info, queue=False)
 
     @told
     def ask(

@@ -124,6 +124,7 @@ def stream_contrast(
                 return
             words = f"{SIDES[side]} is answering, {item.index + 1} tokens …"
             yield {"state": "running", "verdict": words, "texts": list(texts)}
-        yield contrast_value(*answers, info)
+        first, second = answers
+        yield contrast_value(first, second, info)
     finally:
         close(items)

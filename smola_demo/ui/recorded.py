@@ -91,7 +91,7 @@ def map_of(run: dict[str, Any]) -> dict[str, Any]:
     modality, phase = np.array(routing["modality"]), np.array(routing["phase"])
     kinds = {"visual": modality == 1, "text": modality == 0, "multimodal": modality >= 0}
     serves = np.stack([kinds[group] for group in routing["groups"]])
-    wrapped = ~np.isnan(unpack(routing["base_norm"])).any(-1)  # a layer may lack a projection
+    wrapped = np.asarray(~np.isnan(unpack(routing["base_norm"])).any(-1))  # a layer may lack a projection
     arrays = [np.nan_to_num(unpack(routing[name])) for name in ("weight", "contribution")]
     running = RunningRouting(routing["groups"], routing["layers"], int(routing["experts"]))
     steps = [("prompt", phase == 0), *(("answer", np.arange(len(phase)) == t) for t in np.flatnonzero(phase))]

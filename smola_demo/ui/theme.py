@@ -78,6 +78,6 @@ def launch_kwargs() -> dict[str, Any]:
         "css": css(),
         "ssr_mode": False,
         "max_file_size": "10mb",
-        "footer_links": ["gradio", "settings"],
+        "footer_links": ["api", "gradio", "settings"],
         "show_error": False,
     }
