@@ -122,7 +122,7 @@ class AblateHandlers:
         return encode(asked_line(payload, task, question))
 
     def read_spec(self, text: str | None) -> str:
-        """The text was edited: what the chips show."""
+        """The text has changed: what the chips show."""
         return encode(picker_value(self.handle.info, text))
 
     def pick_cell(self, event: gr.EventData) -> tuple[Any, ...]:

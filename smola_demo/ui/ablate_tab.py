@@ -110,7 +110,7 @@ class AblateTab:
         self.stop_button.click(do.stop, None, None, queue=False, **QUIET)
         tab.select(do.asked, asked, self.asked, preprocess=False, queue=False, **QUIET)
         self.picker.select(None, None, self.spec, js="() => window.smola.spec", **QUIET)
-        self.spec.input(
+        self.spec.change(
             do.read_spec, self.spec, self.picker, trigger_mode="always_last", queue=False, **QUIET
         )
         chosen = [self.spec, self.picker]

@@ -48,8 +48,8 @@ def footer(root: Path) -> str:
     return f"""
 <footer class="colophon">
   <p>smola_demo {__version__}: an independent, open implementation of Omni-SMoLA, not by the paper's authors.
-  Every number on this page is computed by the model: on your input, and in the last two tabs on ours. Pictures
-  stay on the server that runs this page and are deleted within two hours.</p>
+  Every number on this page is computed by the model: on your input, and in the last two tabs on ours.
+  Pictures stay on the server that runs this page and are deleted within two hours.</p>
   <p>The model's licence stands under the answer, each example's source in its tooltip.</p>
   <p class="links">{" · ".join(links)}</p>
 </footer>
