@@ -22,7 +22,11 @@ FIRST_SHARPNESS = 30.0  # at 10 the softmaxes are so flat that learning takes se
 
 
 class AnswerLoss(nn.Module):
-    """Mean cross-entropy (nats) of the answer tokens, under the backbone and its experts, if any."""
+    """Weighted mean cross-entropy (nats) of the answer tokens, under the backbone and its experts, if any.
+
+    A token weighs 1/√n in an answer of n tokens, so an answer weighs √n: of a plain mean over tokens a caption
+    would get ten times a count's share, of a mean over answers each of its words a tenth of a count's.
+    """
 
     def __init__(self, backbone: Backbone, adapter: Adapter | None) -> None:
         super().__init__()
@@ -48,7 +52,22 @@ class AnswerLoss(nn.Module):
         targets = batch.labels[:, 1:]
         scored = targets != IGNORED  # the vocabulary is wide: only answer positions are worth its product
         logits = self.model.lm_head(hidden[:, :-1][scored])
-        return F.cross_entropy(logits.float(), targets[scored])
+        weights = token_weights(targets)[scored]
+        return (
+            F.cross_entropy(logits.float(), targets[scored], reduction="none") * weights
+        ).sum() / weights.sum()
+
+
+def token_weights(labels: Tensor) -> Tensor:
+    """(b, t) labels → (b, t) float: 1/√n for each token of an answer of n tokens, 0 where nothing is labelled.
+
+    Answers are the runs of labelled tokens: in a packed sequence a question stands between any two.
+    """
+    scored = labels != IGNORED
+    starts = scored & ~F.pad(scored, (1, 0))[:, :-1]
+    answer = starts.flatten().cumsum(0)  # 0 before the first answer, then 1, 2, …
+    lengths = torch.bincount(answer[scored.flatten()], minlength=1 + int(starts.sum()))
+    return torch.where(scored, lengths.clamp(min=1)[answer].view_as(labels).float().rsqrt(), 0.0)
 
 
 class VisualWordsLoss(nn.Module):

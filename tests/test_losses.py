@@ -1,15 +1,16 @@
-"""The visual-words loss against plain loops."""
+"""The losses against plain loops."""
 
 from __future__ import annotations
 
 import math
 
 import pytest
+import torch
 from PIL import Image
 from tiny import tiny_backbone
 
-from smola_demo.losses import COMMON, LENGTH_WEIGHT, VisualWordsLoss
-from smola_demo.packing import pack
+from smola_demo.losses import COMMON, LENGTH_WEIGHT, VisualWordsLoss, token_weights
+from smola_demo.packing import IGNORED, pack
 
 PICTURES = (("red", ("a", "bc")), ("green", ("ad",)), ("blue", ("a", "d")), ("white", ("e",)))
 
@@ -70,3 +71,11 @@ def test_pictures_with_the_same_words_teach_only_length():
     expected = LENGTH_WEIGHT * float((visual.norm(dim=-1) / loss.length - 1).square().mean())
     value = loss(pack([[row], [row]], backbone.tokenizer.pad_token_id))
     assert float(value.detach()) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_token_weighs_one_over_the_root_of_its_answers_length():
+    x = IGNORED
+    labels = torch.tensor([[x, 7, 7, 7, 7, x, 5, x], [3, x, 9, 9, x, x, x, 2], [x] * 8])
+    half = 0.5**0.5
+    expected = [[0, 0.5, 0.5, 0.5, 0.5, 0, 1, 0], [1, 0, half, half, 0, 0, 0, 1], [0] * 8]
+    torch.testing.assert_close(token_weights(labels), torch.tensor(expected, dtype=torch.float))

@@ -22,7 +22,7 @@ def picture(shade: int) -> Image.Image:
 
 
 def test_packed_loss_is_the_rows_own_loss():
-    """A row's answer tokens get the same log-probs packed or alone (unequal lengths, two pictures)."""
+    """A row's answer tokens get the same log-probs packed or alone; an answer of n tokens weighs √n."""
     backbone, adapter = with_experts()
     groups = [
         [backbone.encode(picture(10), q, a) for q, a in QUESTIONS],
@@ -30,15 +30,16 @@ def test_packed_loss_is_the_rows_own_loss():
     ]
     batch = pack(groups, backbone.tokenizer.pad_token_id)
     packed = AnswerLoss(backbone, adapter)(batch)
-    total, count = torch.zeros(()), 0
+    total, weight = torch.zeros(()), 0.0
     for row in (row for group in groups for row in group):
         single = backbone.collate([row])
         with adapter.context(TokenContext(single.modality, single.is_answer)):
             logits = backbone.model(**single.inputs).logits[0]
         answer = row.input_ids[row.answer_start :]
-        total = total + F.cross_entropy(logits[row.answer_start - 1 : -1], answer, reduction="sum")
-        count += len(answer)
-    torch.testing.assert_close(packed, total / count, atol=1e-5, rtol=1e-5)
+        own = F.cross_entropy(logits[row.answer_start - 1 : -1], answer)
+        total = total + own * len(answer) ** 0.5
+        weight += len(answer) ** 0.5
+    torch.testing.assert_close(packed, total / weight, atol=1e-5, rtol=1e-5)
 
 
 def test_only_answers_are_labelled_and_padding_is_marked():
