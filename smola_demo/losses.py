@@ -24,8 +24,8 @@ FIRST_SHARPNESS = 30.0  # at 10 the softmaxes are so flat that learning takes se
 class AnswerLoss(nn.Module):
     """Weighted mean cross-entropy (nats) of the answer tokens, under the backbone and its experts, if any.
 
-    A token weighs 1/√n in an answer of n tokens, so an answer weighs √n: of a plain mean over tokens a caption
-    would get ten times a count's share, of a mean over answers each of its words a tenth of a count's.
+    A token weighs 1/√n in an answer of n tokens, so an answer weighs √n: a plain mean over tokens gives a
+    caption ten times a count's share, a mean over answers gives each of its words a tenth of a count's.
     """
 
     def __init__(self, backbone: Backbone, adapter: Adapter | None) -> None:
@@ -59,7 +59,7 @@ class AnswerLoss(nn.Module):
 
 
 def token_weights(labels: Tensor) -> Tensor:
-    """(b, t) labels → (b, t) float: 1/√n for each token of an answer of n tokens, 0 where nothing is labelled.
+    """(b, t) labels → (b, t) float: 1/√n for a token of an answer of n tokens, 0 where none is labelled.
 
     Answers are the runs of labelled tokens: in a packed sequence a question stands between any two.
     """

@@ -160,10 +160,11 @@ def test_stop_ends_either_side_between_two_tokens(picture, steps, side):
 
 
 def test_a_second_run_of_the_same_visitor_is_told_to_wait(picture):
-    do = handlers()
+    do, elsewhere = handlers(), handlers()
+    elsewhere.stops = do.stops
     run = pair(do, (picture, "caption", None), UNTOUCHED, BACKBONE)
     next(run)
-    message, *rest = do.begin(VISITOR)
+    message, *rest = elsewhere.begin(VISITOR)
     assert "Another run of yours" in json.loads(message)["message"]
     assert all(skipped(v) for v in rest)
     list(run)

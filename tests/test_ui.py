@@ -41,7 +41,7 @@ def test_buttons_come_back(picture):
     do = handlers()
     *_, last = ask(do, picture, "caption", None)
     assert [b["interactive"] for b in last[3:]] == [True, False]
-    first = do.begin_ask(VISITOR)
+    first = do.begin(VISITOR)
     assert [b["interactive"] for b in first[1:]] == [False, True]
     without = handlers(FakeEngine(state="none", groups=()))
     assert [b["interactive"] for b in without.buttons()] == [True, False]
@@ -131,7 +131,7 @@ def test_stop_ends_between_two_tokens_and_closes_the_engine(picture):
 def test_stop_before_the_queue_lets_go_starts_nothing(picture):
     engine = FakeEngine()
     do = handlers(engine)
-    do.begin_ask(VISITOR)
+    do.begin(VISITOR)
     do.stop(VISITOR)
     (only,) = do.ask(picture, "caption", None, VISITOR)
     assert json.loads(only[0])["state"] == "stopped"
@@ -167,7 +167,7 @@ def test_pressing_enter_twice_asks_once(picture):
     do = handlers(engine)
     run = ask(do, picture, "caption", None)
     next(run)
-    assert all(skipped(v) for v in do.begin_ask(VISITOR))
+    assert all(skipped(v) for v in do.begin(VISITOR))
     list(run)
     (ignored,) = do.ask(picture, "caption", None, VISITOR)
     assert all(skipped(v) for v in ignored)
@@ -178,8 +178,8 @@ def test_pressing_enter_twice_asks_once(picture):
 
 def test_a_full_queue_gives_the_buttons_back():
     do = handlers()
-    do.begin_ask(VISITOR)
-    value, *rest = do.ask_refused(VISITOR)
+    do.begin(VISITOR)
+    value, *rest = do.refused(VISITOR)
     assert "try again" in json.loads(value)["message"]
     assert [b["interactive"] for b in rest] == [True, False]
     assert do.stops.flag(VISITOR.session_hash) is None

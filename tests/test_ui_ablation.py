@@ -182,11 +182,13 @@ def test_stop_ends_a_comparison_during_the_first_answer(picture):
 
 def test_a_second_run_of_the_same_visitor_is_told_to_wait(picture):
     do = ablation_handlers()
+    elsewhere = ablation_handlers(stops=do.stops)
     run = ablate(do, picture, "caption", None, "visual:1")
     next(run)
-    message, *rest = do.begin(VISITOR)
+    message, *rest = elsewhere.begin(VISITOR)
     assert "Another run of yours" in json.loads(message)["message"]
     assert all(skipped(v) for v in rest)
+    assert all(skipped(v) for v in do.begin(VISITOR)), "the comparison on screen goes on"
     list(run)
     assert json.loads(do.begin(VISITOR)[0])["state"] == "running"
 

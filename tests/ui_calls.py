@@ -33,7 +33,7 @@ def ablation_handlers(engine=None, stops=None):
 
 
 def ask(do, *inputs):
-    do.begin_ask(VISITOR)
+    do.begin(VISITOR)
     return do.ask(*inputs, VISITOR)
 
 

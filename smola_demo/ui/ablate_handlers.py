@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import PurePath
 from typing import Any
@@ -15,12 +16,11 @@ from smola_demo.results import Request
 from smola_demo.tasks import TASKS
 from smola_demo.ui import comparison, ranking
 from smola_demo.ui.answer import make_request
-from smola_demo.ui.ask_handlers import BUSY, log, skip
 from smola_demo.ui.loading import EngineHandle, StopFlags
+from smola_demo.ui.model_runs import ModelRuns, skip
 from smola_demo.ui.picker import cell_spec, picked_cell, picker_value
 from smola_demo.ui.view import encode
 
-OTHER = "Another run of yours is going: wait for it, or stop it where you started it."
 NO_PICTURE = "No picture yet: choose one on the Ask tab."
 
 
@@ -36,11 +36,11 @@ def asked_line(payload: Any, task: str, question: str | None) -> dict[str, Any]:
     return {"text": f"On: {PurePath(str(path)).name}, {label}{told}", "kind": "info"}
 
 
-class AblateHandlers:
+class AblateHandlers(ModelRuns):
     """Handlers of the Ablate tab. `gpu` wraps the generators that run the model."""
 
     def __init__(self, handle: EngineHandle, stops: StopFlags, gpu: Callable[[Any], Any]) -> None:
-        self.handle, self.stops = handle, stops
+        super().__init__(handle, stops)
 
         def run_compare(request: Request) -> Iterator[Any]:
             yield from handle.engine.compare(request)
@@ -50,72 +50,40 @@ class AblateHandlers:
 
         self._compare, self._sweep = gpu(run_compare), gpu(run_sweep)
 
-    def begin(self, request: gr.Request) -> tuple[Any, ...]:
-        """At once, before the queue: a run of either kind starts."""
-        if not self.stops.begin(request.session_hash):
-            return encode({"state": "error", "message": OTHER}), *skip(3)
-        return encode({"state": "running", "verdict": "Waiting for the model …"}), *self.buttons(busy=True)
-
     def ablate(
         self, payload: Any, task: str, question: str | None, spec: str | None, request: gr.Request
     ) -> Iterator[tuple[Any, ...]]:
         """Answer without and with the ablation and show what changed."""
 
-        def work(flag: Any) -> Iterator[dict[str, Any]]:
+        def work(flag: threading.Event) -> Iterator[tuple[dict[str, Any]]]:
             if not (spec or "").strip():
                 raise ValueError("Choose an expert to take out, for example visual:3.")
             wanted = make_request(payload, task, question, (spec or "").strip())
-            yield from comparison.stream_comparison(self._compare(wanted), flag)
+            for value in comparison.stream_comparison(self._compare(wanted), flag):
+                yield (value,)
 
-        yield from self._run(work, request)
+        yield from self.follow(work, request)
 
     def rank(
         self, payload: Any, task: str, question: str | None, by: str, expert: str | None, request: gr.Request
     ) -> Iterator[tuple[Any, ...]]:
         """Take every expert out, one at a time, or one expert layer by layer or projection by projection."""
 
-        def work(flag: Any) -> Iterator[dict[str, Any]]:
+        def work(flag: threading.Event) -> Iterator[tuple[dict[str, Any]]]:
             if by not in ranking.PLACES:
                 raise ValueError(f"There is no ranking by '{by}'.")
             info, wanted = self.handle.require(), make_request(payload, task, question)
             steps = self._sweep(wanted, by, None if by == "expert" else expert)
-            yield from ranking.stream_ranking(steps, by, info, flag)
+            for value in ranking.stream_ranking(steps, by, info, flag):
+                yield (value,)
 
-        yield from self._run(work, request)
-
-    def _run(self, work: Callable[[Any], Iterator[dict[str, Any]]], request: gr.Request) -> Iterator[Any]:
-        """One announced run: its values, the buttons, and whatever goes wrong as one sentence."""
-        flag = self.stops.flag(request.session_hash)
-        if flag is None:  # announced while another run was going, which is over now
-            yield skip(4)
-            return
-        try:
-            self.handle.require()
-            if flag.is_set():
-                yield encode({"state": "stopped", "message": "Stopped."}), *self.buttons()
-                return
-            for value in work(flag):
-                yield encode(value), *self.buttons(busy=value["state"] == "running")
-        except Exception as error:  # noqa: BLE001  whatever happens, the page gets a sentence and its buttons back
-            log(error)
-            yield encode(comparison.failed(error)), *self.buttons()
-        finally:
-            self.stops.end(request.session_hash)
-
-    def refused(self, request: gr.Request) -> tuple[Any, ...]:
-        """The queue was full, or the server could not take the run."""
-        self.stops.end(request.session_hash)
-        return encode({"state": "error", "message": BUSY}), *self.buttons()
+        yield from self.follow(work, request)
 
     def buttons(self, *, busy: bool = False) -> tuple[Any, Any, Any]:
         """Ablate, Rank and Stop: while the model works only Stop; without experts none."""
         info = self.handle.info
         free = bool(info and info.groups) and not busy
         return gr.update(interactive=free), gr.update(interactive=free), gr.update(interactive=busy)
-
-    def stop(self, request: gr.Request) -> None:
-        """End this visitor's run at its next step."""
-        self.stops.stop(request.session_hash)
 
     def asked(self, payload: Any, task: str, question: str | None) -> str:
         """The line that says what the tab works on."""

@@ -11,9 +11,9 @@ import gradio as gr
 
 from smola_demo.ui import ranking
 from smola_demo.ui.ablate_handlers import NO_PICTURE
-from smola_demo.ui.ask_tab import MODEL, QUIET
 from smola_demo.ui.picker import picker_value
 from smola_demo.ui.view import view
+from smola_demo.ui.wiring import QUIET, connect_run, run_buttons
 
 if TYPE_CHECKING:
     from smola_demo.ui.ablate_handlers import AblateHandlers
@@ -42,18 +42,7 @@ class AblateTab:
                     max_length=300,
                     elem_id="spec",
                 )
-                with gr.Row(elem_classes="buttons"):
-                    self.ablate_button = gr.Button(
-                        "Ablate and compare",
-                        variant="primary",
-                        interactive=False,
-                        elem_id="ablate",
-                        scale=3,
-                        min_width=140,
-                    )
-                    self.stop_button = gr.Button(
-                        "Stop", interactive=False, elem_id="ablate-stop", scale=1, min_width=80
-                    )
+                self.ablate_button, self.stop_button = run_buttons("Ablate and compare", "ablate")
             with gr.Column(scale=6, min_width=320):
                 self.comparison = view(
                     "comparison",
@@ -89,24 +78,10 @@ class AblateTab:
         do = self.handlers
         asked = [ask.image, ask.task, ask.question]
         buttons = [self.ablate_button, self.rank_button, self.stop_button]
-        model: dict[str, Any] = {
-            **QUIET,
-            "preprocess": False,
-            "concurrency_id": MODEL,
-            "concurrency_limit": 1,
-        }
-        shown = [self.comparison, *buttons]
-        start = gr.on(
-            [self.ablate_button.click, self.spec.submit], do.begin, None, shown, queue=False, **QUIET
-        )
-        run = start.then(do.ablate, [*asked, self.spec], shown, **model)
-        run.failure(do.refused, None, shown, queue=False, **QUIET)
-
-        shown = [self.ranking, *buttons]
-        start = self.rank_button.click(do.begin, None, shown, queue=False, **QUIET)
-        run = start.then(do.rank, [*asked, self.by, self.within], shown, **model)
-        run.failure(do.refused, None, shown, queue=False, **QUIET)
-
+        ablated = [self.ablate_button.click, self.spec.submit]
+        connect_run(ablated, do, do.ablate, [*asked, self.spec], [self.comparison], buttons)
+        ranked = [*asked, self.by, self.within]
+        connect_run([self.rank_button.click], do, do.rank, ranked, [self.ranking], buttons)
         self.stop_button.click(do.stop, None, None, queue=False, **QUIET)
         tab.select(do.asked, asked, self.asked, preprocess=False, queue=False, **QUIET)
         self.picker.select(None, None, self.spec, js="() => window.smola.spec", **QUIET)

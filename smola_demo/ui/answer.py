@@ -13,7 +13,6 @@ from smola_demo.results import Answer, Request, Step
 from smola_demo.runs import run_record
 from smola_demo.tasks import TASKS, check_question, get_task
 from smola_demo.ui.examples import uploaded
-from smola_demo.ui.loading import sentence
 
 if TYPE_CHECKING:
     import threading
@@ -181,11 +180,6 @@ def stream_answer(
         close = getattr(steps, "close", None)
         if close is not None:
             close()
-
-
-def failed(info: EngineInfo | None, error: BaseException) -> dict[str, Any]:
-    """Value of the answer view when a run could not be done."""
-    return answer_value(info, "error", message=sentence(error))
 
 
 def suggestion_picks(task: str) -> dict[str, Any]:

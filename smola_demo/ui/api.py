@@ -4,7 +4,6 @@ Gradio reads the annotations and docstrings of these methods: they are what a cl
 """
 
 import functools
-import traceback
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
@@ -17,8 +16,9 @@ from smola_demo.results import Answer, Request, Sweep
 from smola_demo.tasks import check_question, get_task
 from smola_demo.ui.examples import uploaded
 from smola_demo.ui.loading import EngineHandle, sentence
+from smola_demo.ui.model_runs import log
+from smola_demo.ui.wiring import MODEL
 
-MODEL = "model"  # one queue for everything that touches the model
 Task = Literal["caption", "vqa", "count", "read", "chart", "document", "ask"]
 
 
@@ -30,8 +30,7 @@ def told(run: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return run(*given, **named)
         except Exception as error:
-            if not isinstance(error, ValueError):
-                traceback.print_exc()
+            log(error)
             raise gr.Error(sentence(error), print_exception=False) from error
 
     return safe

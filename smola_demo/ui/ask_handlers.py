@@ -1,14 +1,11 @@
-"""What happens when something on the first tab is pressed: values in, values out, so that a test can call it.
-
-Generators end with the buttons given back, whatever goes wrong: the page gets one sentence, the log the rest.
-"""
+"""What happens when something on the first tab is pressed: values in, values out, as a test calls it."""
 
 # Gradio reads the annotations of handlers when it connects them, so their names must be there at run time.
 # ruff: noqa: TC001, TC003
 
 from __future__ import annotations
 
-import traceback
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,69 +17,49 @@ from smola_demo.tasks import TASKS
 from smola_demo.ui import answer
 from smola_demo.ui.examples import Example, uploaded
 from smola_demo.ui.loading import EngineHandle, StopFlags
+from smola_demo.ui.model_runs import ModelRuns, skip
 from smola_demo.ui.view import encode
 
-BUSY = "Many people are asking at the moment: try again in a minute."
 
-
-class AskHandlers:
+class AskHandlers(ModelRuns):
     """Handlers of the first tab. `gpu` wraps the generators that run the model, as ZeroGPU wants it."""
+
+    beside = 2  # the map and the explorer
 
     def __init__(
         self, handle: EngineHandle, stops: StopFlags, examples: list[Example], gpu: Callable[[Any], Any]
     ) -> None:
-        self.handle, self.stops, self.examples = handle, stops, examples
+        super().__init__(handle, stops)
+        self.examples = examples
 
         def run_answer(request: Request) -> Iterator[Any]:
             yield from handle.engine.answer(request)
 
         self._answer = gpu(run_answer)
 
-    def begin_ask(self, request: gr.Request) -> tuple[Any, ...]:
-        """At once, before the queue: say so, and give Stop something to stop."""
-        if not self.stops.begin(request.session_hash):
-            return skip(3)
-        waiting = answer.answer_value(self.handle.info, "waiting", hint="Waiting for the model …")
-        return encode(waiting), *self.buttons(busy=True)
+    def waiting(self) -> dict[str, Any]:
+        """Value of the answer while the run stands in the queue."""
+        return answer.answer_value(self.handle.info, "waiting", hint="Waiting for the model …")
+
+    def told(self, state: str, message: str) -> dict[str, Any]:
+        """Value of the answer for one sentence."""
+        return answer.answer_value(self.handle.info, state, message=message)
 
     def ask(
         self, payload: Any, task: str, question: str | None, request: gr.Request
     ) -> Iterator[tuple[Any, ...]]:
         """Answer, streaming text, figures and map; then the whole run for the explorer."""
-        flag = self.stops.flag(request.session_hash)
-        if flag is None:  # announced while another run was going, which is over now
-            yield skip(5)
-            return
-        try:
-            info = self.handle.require()
-            if flag.is_set():
-                value = answer.answer_value(info, "stopped", message="Stopped.")
-                yield encode(value), *skip(2), *self.buttons()
-                return
-            wanted = answer.make_request(payload, task, question)
-            steps = self._answer(wanted)
-            for value, *drawn in answer.stream_answer(steps, info, flag, wanted.image):
-                shown = (gr.skip() if view is None else encode(view) for view in drawn)
-                yield encode(value), *shown, *self.buttons(busy=value["state"] == "writing")
-        except Exception as error:  # noqa: BLE001  whatever happens, the page gets a sentence and its buttons back
-            log(error)
-            yield encode(answer.failed(self.handle.info, error)), *skip(2), *self.buttons()
-        finally:
-            self.stops.end(request.session_hash)
 
-    def ask_refused(self, request: gr.Request) -> tuple[Any, ...]:
-        """The queue was full, or the server could not take the run."""
-        self.stops.end(request.session_hash)
-        return encode(answer.answer_value(self.handle.info, "error", message=BUSY)), *self.buttons()
+        def work(flag: threading.Event) -> Iterator[tuple[Any, ...]]:
+            wanted = answer.make_request(payload, task, question)
+            yield from answer.stream_answer(self._answer(wanted), self.handle.require(), flag, wanted.image)
+
+        yield from self.follow(work, request)
 
     def buttons(self, *, busy: bool = False) -> tuple[Any, Any]:
         """Ask and Stop: while the model works only Stop."""
         ask = self.handle.info is not None and not busy
         return gr.update(interactive=ask), gr.update(interactive=busy)
-
-    def stop(self, request: gr.Request) -> None:
-        """End this visitor's run before its next token."""
-        self.stops.stop(request.session_hash)
 
     def check_picture(self, payload: Any) -> tuple[Any, str]:
         """A picture was put in or taken away: say at once if it cannot be used, and take it out again."""
@@ -117,11 +94,6 @@ class AskHandlers:
         return encode(answer.answer_value(info)), encode(answer.empty_map(info)), *self.buttons()
 
 
-def skip(count: int) -> tuple[Any, ...]:
-    """Outputs that stay as they are."""
-    return tuple(gr.skip() for _ in range(count))
-
-
 def task_shown(task: str, question: str | None = None) -> tuple[Any, ...]:
     """Updates of the task's choice, the question box and the suggestions."""
     known = TASKS.get(task)
@@ -138,9 +110,3 @@ def _index(event: gr.EventData) -> int | None:
     data = getattr(event, "_data", None)
     index = data.get("index") if isinstance(data, dict) else None
     return index if isinstance(index, int) and not isinstance(index, bool) and index >= 0 else None
-
-
-def log(error: Exception) -> None:
-    """What was not meant for the user belongs in the log."""
-    if not isinstance(error, ValueError):
-        traceback.print_exc()

@@ -13,6 +13,7 @@ from smola_demo.tasks import TASKS
 from smola_demo.ui import answer
 from smola_demo.ui.examples import example_picks
 from smola_demo.ui.view import view
+from smola_demo.ui.wiring import QUIET, connect_run, run_buttons
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from smola_demo.ui.explorer_tab import ExplorerTab
 
 LABELS = {"vqa": "Short question", "read": "Read text", "ask": "Ask freely"}
-MODEL = "model"  # one queue for everything that touches the model
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 class AskTab:
@@ -70,33 +69,20 @@ class AskTab:
         self.suggestions = view(
             "picks", answer.suggestion_picks("caption"), label="Suggestions", elem_id="suggestions"
         )
-        with gr.Row(elem_classes="buttons"):
-            self.ask_button = gr.Button(
-                "Ask", variant="primary", interactive=False, elem_id="ask", scale=3, min_width=140
-            )
-            self.stop_button = gr.Button("Stop", interactive=False, elem_id="stop", scale=1, min_width=80)
+        self.ask_button, self.stop_button = run_buttons("Ask", "ask")
 
     def wire(self) -> None:
         """Connect events to handlers."""
         do = self.handlers
         asked = [self.image, self.task, self.question]
-        buttons = [self.ask_button, self.stop_button]
-        model: dict[str, Any] = {
-            **QUIET,
-            "preprocess": False,
-            "concurrency_id": MODEL,
-            "concurrency_limit": 1,
-        }
-
-        shown = [self.answer, *buttons]
-        start = gr.on(
-            [self.ask_button.click, self.question.submit], do.begin_ask, None, shown, queue=False, **QUIET
+        self.asked = connect_run(
+            [self.ask_button.click, self.question.submit],
+            do,
+            do.ask,
+            asked,
+            [self.answer, self.routing, self.explorer.view],
+            [self.ask_button, self.stop_button],
         )
-        self.asked = run = start.then(
-            do.ask, asked, [self.answer, self.routing, self.explorer.view, *buttons], **model
-        )
-        run.failure(do.ask_refused, None, shown, queue=False, **QUIET)
-
         self.stop_button.click(do.stop, None, None, queue=False, **QUIET)
         self.image.input(
             do.check_picture, self.image, [self.image, self.picture_note], preprocess=False, **QUIET

@@ -8,10 +8,10 @@ import gradio as gr
 
 from smola_demo.config import GROUPS
 from smola_demo.plots.palette import scales
-from smola_demo.ui.ask_tab import QUIET
 from smola_demo.ui.atlas import atlas_value
 from smola_demo.ui.picker import picker_value
 from smola_demo.ui.view import encode, view
+from smola_demo.ui.wiring import QUIET
 
 if TYPE_CHECKING:
     from smola_demo.results import EngineInfo
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # In this order: later ones use what earlier ones define.
 SCRIPTS = (
     "explorer-state.js",
-    "explorer-saves.js",
+    "saves.js",
     "explorer-figure.js",
     "offline.js",
     "atlas-plot.js",

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from smola_demo.tasks import TASKS
-from smola_demo.ui.ask_tab import LABELS, MODEL, QUIET
+from smola_demo.ui.ask_tab import LABELS
 from smola_demo.ui.contrast import EXPERTS
 from smola_demo.ui.view import view
+from smola_demo.ui.wiring import QUIET, connect_run, run_buttons
 
 if TYPE_CHECKING:
     from smola_demo.ui.ask_tab import AskTab
@@ -52,18 +53,7 @@ class CompareTab:
             self.note = view("note", {}, label="What is loaded", elem_id="compare-note")
             with gr.Row(elem_classes="columns"):
                 self.a, self.b = self._side("A", "all"), self._side("B", "none")
-            with gr.Row(elem_classes="buttons"):
-                self.compare_button = gr.Button(
-                    "Compare A and B",
-                    variant="primary",
-                    interactive=False,
-                    elem_id="compare",
-                    scale=3,
-                    min_width=140,
-                )
-                self.stop_button = gr.Button(
-                    "Stop", interactive=False, elem_id="compare-stop", scale=1, min_width=80
-                )
+            self.compare_button, self.stop_button = run_buttons("Compare A and B", "compare")
             self.contrast = view(
                 "contrast",
                 {"state": "idle"},
@@ -113,18 +103,9 @@ class CompareTab:
     def wire(self, ask: AskTab) -> None:
         """Connect events to handlers."""
         do = self.handlers
-        shown = [self.contrast, self.compare_button, self.stop_button]
-        start = self.compare_button.click(do.begin, None, shown, queue=False, **QUIET)
-        run = start.then(
-            do.pair,
-            [ask.image, ask.task, ask.question, *self.a.all, *self.b.all],
-            shown,
-            preprocess=False,
-            concurrency_id=MODEL,
-            concurrency_limit=1,
-            **QUIET,
-        )
-        run.failure(do.refused, None, shown, queue=False, **QUIET)
+        inputs = [ask.image, ask.task, ask.question, *self.a.all, *self.b.all]
+        buttons = [self.compare_button, self.stop_button]
+        connect_run([self.compare_button.click], do, do.pair, inputs, [self.contrast], buttons)
         self.stop_button.click(do.stop, None, None, queue=False, **QUIET)
         for side in (self.a, self.b):
             side.task.input(do.choose_task, side.task, side.question, queue=False, **QUIET)

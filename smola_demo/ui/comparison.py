@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from smola_demo.plots import divergence_figure
 from smola_demo.results import Comparison, Progress, Step
-from smola_demo.ui.loading import sentence
 
 if TYPE_CHECKING:
     import threading
@@ -95,11 +94,6 @@ def stream_comparison(
                 yield {"state": "running", "verdict": f"Answering, {words} tokens …"}
     finally:
         close(items)
-
-
-def failed(error: BaseException) -> dict[str, Any]:
-    """Value of the comparison view when it could not be done."""
-    return {"state": "error", "message": sentence(error)}
 
 
 def close(items: Iterator[object]) -> None:

@@ -9,25 +9,8 @@ from smola_demo.plots.palette import scales
 from smola_demo.ui.view import view
 
 # In this order: later ones use what earlier ones define.
-SCRIPTS = tuple(
-    f"explorer-{name}.js"
-    for name in (
-        "data",
-        "state",
-        "saves",
-        "figure",
-        "heat",
-        "map",
-        "tokens",
-        "groups",
-        "entropy",
-        "words",
-        "patches",
-        "overlay",
-        "served",
-        "anatomy",
-    )
-)
+FIGURES = ("heat", "map", "tokens", "groups", "entropy", "words", "patches", "overlay", "served", "anatomy")
+SCRIPTS = ("saves.js", *(f"explorer-{name}.js" for name in ("data", "state", "figure", *FIGURES)))
 
 
 class ExplorerTab:

@@ -139,20 +139,25 @@ class StopFlags:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._flags: dict[str | None, threading.Event] = {}
+        self._flags: dict[str | None, tuple[threading.Event, object]] = {}
 
-    def begin(self, session: str | None) -> bool:
-        """Announce a run. False when this visitor has one already, queued or running."""
+    def begin(self, session: str | None, owner: object = None) -> bool:
+        """Announce a run of `owner`. False when this visitor has one already, queued or running."""
         with self._lock:
             if session in self._flags:
                 return False
-            self._flags[session] = threading.Event()
+            self._flags[session] = threading.Event(), owner
             return True
 
     def flag(self, session: str | None) -> threading.Event | None:
         """The flag of the announced run; None when there is none."""
         with self._lock:
-            return self._flags.get(session)
+            return self._flags.get(session, (None, None))[0]
+
+    def owner(self, session: str | None) -> object:
+        """Who announced the visitor's run; None when there is none."""
+        with self._lock:
+            return self._flags.get(session, (None, None))[1]
 
     def stop(self, session: str | None) -> None:
         """Ask the visitor's run to end."""
@@ -163,6 +168,6 @@ class StopFlags:
     def end(self, session: str | None) -> None:
         """The run is over, or the visitor has left."""
         with self._lock:
-            flag = self._flags.pop(session, None)
+            flag, _ = self._flags.pop(session, (None, None))
         if flag is not None:
             flag.set()

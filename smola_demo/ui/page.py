@@ -10,17 +10,19 @@ from smola_demo import __version__
 from smola_demo.ui.ablate_handlers import AblateHandlers
 from smola_demo.ui.ablate_tab import AblateTab
 from smola_demo.ui.api import Api
-from smola_demo.ui.ask_handlers import AskHandlers, skip
-from smola_demo.ui.ask_tab import QUIET, AskTab
+from smola_demo.ui.ask_handlers import AskHandlers
+from smola_demo.ui.ask_tab import AskTab
 from smola_demo.ui.atlas_tab import AtlasTab
 from smola_demo.ui.compare_handlers import CompareHandlers
 from smola_demo.ui.compare_tab import CompareTab
 from smola_demo.ui.examples import ASSETS, read_examples
 from smola_demo.ui.explorer_tab import ExplorerTab
 from smola_demo.ui.loading import EngineHandle, StopFlags
+from smola_demo.ui.model_runs import skip
 from smola_demo.ui.share import Share, is_recorded
 from smola_demo.ui.truth_tab import TruthTab
 from smola_demo.ui.view import encode, file_url, serve_files, view
+from smola_demo.ui.wiring import QUIET
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from smola_demo.plots.palette import scales
 from smola_demo.results import Progress, Sweep
 from smola_demo.ui.comparison import close
-from smola_demo.ui.loading import sentence
 
 if TYPE_CHECKING:
     import threading
@@ -138,11 +137,6 @@ def stream_ranking(
             yield {"state": "running", "verdict": said, "done": item.done, "total": item.total}
     finally:
         close(items)
-
-
-def failed(error: BaseException) -> dict[str, Any]:
-    """Value of the ranking view when it could not be done."""
-    return {"state": "error", "message": sentence(error)}
 
 
 def picked_place(data: Any, info: EngineInfo | None) -> tuple[str, str] | None:

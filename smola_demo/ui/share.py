@@ -19,11 +19,13 @@ from smola_demo.plots.palette import scales
 from smola_demo.runs import RunError, read_run_file
 from smola_demo.tasks import TASKS
 from smola_demo.ui import recorded
-from smola_demo.ui.ask_handlers import skip, task_shown
-from smola_demo.ui.ask_tab import LABELS, QUIET
+from smola_demo.ui.ask_handlers import task_shown
+from smola_demo.ui.ask_tab import LABELS
 from smola_demo.ui.links import NAMES, example_names, read_link
 from smola_demo.ui.loading import EngineHandle, sentence
+from smola_demo.ui.model_runs import skip
 from smola_demo.ui.view import encode, view
+from smola_demo.ui.wiring import QUIET
 
 if TYPE_CHECKING:
     from smola_demo.ui.ablate_tab import AblateTab

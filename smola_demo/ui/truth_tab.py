@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from smola_demo.config import GROUPS
 from smola_demo.plots.palette import scales
-from smola_demo.ui.ask_tab import QUIET
 from smola_demo.ui.truth import truth_value
 from smola_demo.ui.view import encode, view
+from smola_demo.ui.wiring import QUIET
 
 if TYPE_CHECKING:
     from smola_demo.ui.loading import EngineHandle
 
 # In this order: later ones use what earlier ones define.
-SCRIPTS = ("explorer-state.js", "explorer-saves.js", "explorer-figure.js", "offline.js", "truth-plots.js")
+SCRIPTS = ("explorer-state.js", "saves.js", "explorer-figure.js", "offline.js", "truth-plots.js")
 ASK = encode({"state": "ask"})  # the browser asks for the rest when the tab is first seen
 
 

@@ -42,8 +42,4 @@ const showTable = () => {
   find(".atlas-all .scroll").replaceChildren(table);
 };
 
-const saveTable = () => {
-  const address = URL.createObjectURL(new Blob([csv(tableNow())], { type: "text/csv" }));
-  download(address, `smola-atlas-${atlas.name}.csv`);
-  setTimeout(() => URL.revokeObjectURL(address), 1000);
-};
+const saveTable = () => downloadCsv(tableNow(), `smola-atlas-${atlas.name}`);

@@ -79,16 +79,12 @@ const figure = (name, { title, how, draw, click, tools, own, picture }) => {
   const file = () => `smola-${name}-${state.measure}`;
   png.addEventListener("click", async () => {
     try {
-      download(await (picture ? picture(made) : plotPicture(made)), `${file()}.png`);
+      download(await (picture ? picture(made) : plotPicture(Plotly, made)), `${file()}.png`);
     } catch (error) {
       message.textContent = `The picture cannot be saved (${error.message}).`;
     }
   });
-  sheet.addEventListener("click", () => {
-    const address = URL.createObjectURL(new Blob([csv(made.table)], { type: "text/csv" }));
-    download(address, `${file()}.csv`);
-    setTimeout(() => URL.revokeObjectURL(address), 1000);
-  });
+  sheet.addEventListener("click", () => downloadCsv(made.table, file()));
   made.show = (drawn) => {
     said.textContent = made.said = drawn.said ? `${capital(drawn.said.join("; "))}.` : "";
     message.textContent = drawn.message ?? "";

@@ -15,8 +15,6 @@ const state = {
   projection: 0,
 };
 
-// Plotly reads tags in text: what a model or a person wrote must not be one.
-const plain = (text) => String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 const digits = (v) => {
   if (typeof v !== "number") return v ?? "–";
   if (Number.isNaN(v)) return "–";

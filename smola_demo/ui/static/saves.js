@@ -1,14 +1,20 @@
-// Save a drawing as PNG with its heading, and its numbers as CSV.
-const fileOf = (address, name) => el("a", { href: address, download: name }).click();
-
-const csvOf = ({ head, rows }) => {
+// What a picture can be taken away as: its table as CSV, the drawing as PNG with heading and state line.
+const csv = ({ head, rows }) => {
   const field = (v) => {
-    if (v == null) return "";
+    if (v == null || Number.isNaN(v)) return "";
     if (typeof v === "number") return String(Number(v.toPrecision(7)));
     const safe = /^[=+\-@\t\r]/.test(v) ? `'${v}` : v; // a spreadsheet would run it
     return /[",\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
   };
   return [head, ...rows].map((row) => row.map(field).join(",")).join("\r\n") + "\r\n";
+};
+
+const download = (address, name) => el("a", { href: address, download: name }).click();
+
+const downloadCsv = (table, name) => {
+  const address = URL.createObjectURL(new Blob([csv(table)], { type: "text/csv" }));
+  download(address, `${name}.csv`);
+  setTimeout(() => URL.revokeObjectURL(address), 1000);
 };
 
 const wrapped = (text, width) => {
@@ -17,19 +23,53 @@ const wrapped = (text, width) => {
     if ((found.at(-1) + word).length > width) found.push("");
     found[found.length - 1] += `${word} `;
   }
-  // Plotly reads tags in text: what a model or a person wrote must not be one.
-  return found.map((line) => line.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;"));
+  return found;
 };
 
-// The plot with its heading and what is said about it, on the page's ground.
-const pngOf = (library, plot, title, said) => {
-  const lines = wrapped(said, Math.max(40, plot.clientWidth / 6));
-  const more = 34 + 15 * lines.length;
+// The drawing with its heading and state line, on the page's ground.
+const plotPicture = (library, { plot, title, said }) => {
+  const said_ = wrapped(said, Math.max(40, plot.clientWidth / 6)).map(plain);
+  const more = 40 + 15 * said_.length;
   const { layout } = plot;
-  const top = { text: `<b>${title}</b><br>${lines.join("<br>")}`, x: 0.01, xanchor: "left", y: 1, yref: "container", yanchor: "top", pad: { t: 10 }, font: { size: 11 } };
-  const margin = { ...layout.margin, t: layout.margin.t + more };
-  const titled = { ...layout, paper_bgcolor: smola.css("--block-background-fill"), title: top, margin, height: layout.height + more };
-  return library.toImage({ data: plot.data, layout: titled }, { format: "png", scale: 2, width: plot.clientWidth, height: titled.height });
+  const text = `<b>${plain(title)}</b><br>${said_.join("<br>")}`;
+  const titled = {
+    ...layout,
+    paper_bgcolor: smola.css("--block-background-fill"),
+    title: {
+      text,
+      x: 0.01,
+      xanchor: "left",
+      y: 1,
+      yref: "container",
+      yanchor: "top",
+      pad: { t: 20 },
+      font: { size: 11 },
+    },
+    margin: { ...layout.margin, t: layout.margin.t + more },
+    height: layout.height + more,
+  };
+  const size = { format: "png", scale: 2, width: plot.clientWidth, height: titled.height };
+  return library.toImage({ data: plot.data, layout: titled }, size);
+};
+
+// A canvas picture with heading and state line above; draw(pen, top) adds the rest, `height` px high.
+const headedPicture = ({ title, said }, width, height, draw) => {
+  const head = wrapped(said, width / 6);
+  const top = 34 + 15 * head.length;
+  const canvas = el("canvas", { width: 2 * Math.ceil(width + 16), height: 2 * Math.ceil(height + top + 12) });
+  const pen = canvas.getContext("2d");
+  pen.scale(2, 2);
+  pen.fillStyle = smola.css("--block-background-fill");
+  pen.fillRect(0, 0, canvas.width, canvas.height);
+  const write = (text, x, y, size, weight = 400) => {
+    pen.fillStyle = smola.css("--body-text-color");
+    pen.font = `${weight} ${size}px ${smola.css("--font") || "sans-serif"}`;
+    pen.fillText(text, x, y);
+  };
+  write(title, 8, 20, 13, 700);
+  head.forEach((line, i) => write(line, 8, 38 + 15 * i, 11));
+  draw(pen, write, top);
+  return canvas.toDataURL("image/png");
 };
 
 // Two buttons for one drawing. library(), said() and table() are asked when a button is pressed.
@@ -39,11 +79,9 @@ const saveButtons = (name, { title, plot, library, said, table }) => {
     made.addEventListener("click", press);
     return made;
   };
-  const png = button("PNG", async () => library() && fileOf(await pngOf(library(), plot, title, said()), `${name}.png`));
-  const csv = button("CSV", () => {
-    const address = URL.createObjectURL(new Blob([csvOf(table())], { type: "text/csv" }));
-    fileOf(address, `${name}.csv`);
-    setTimeout(() => URL.revokeObjectURL(address), 1000);
+  const png = button("PNG", async () => {
+    if (library()) download(await plotPicture(library(), { plot, title, said: said() }), `${name}.png`);
   });
+  const csv = button("CSV", () => downloadCsv(table(), name));
   return el("div", { class: "saves" }, png, csv);
 };

@@ -18,6 +18,9 @@ window.smola ??= (() => {
   // A token as it may stand on screen: blanks and control tokens get a sign.
   const visible = (text) => (/^<\|.*\|>$/.test(text) ? "(end)" : text.replaceAll("\n", "⏎").trim() || "␣");
 
+  // Plotly reads tags in text: what a model or a person wrote must not be one.
+  const plain = (text) => String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+
   let library = null;
   const plotly = (source) => {
     library ??= new Promise((resolve, reject) => {
@@ -88,6 +91,6 @@ window.smola ??= (() => {
     run();
   };
 
-  return { css, dark, mode, element, visible, plotly, onTheme, themed, config, touch, keepSize, live };
+  return { css, dark, mode, element, visible, plain, plotly, onTheme, themed, config, touch, keepSize, live };
 })();
-const { element: el } = window.smola;
+const { element: el, plain } = window.smola;

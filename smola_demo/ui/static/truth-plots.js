@@ -17,7 +17,7 @@ const intervalsDrawn = (section, plot) => {
   const { rows } = section;
   if (!rows.length) return { message: section.message, said: [section.said], table: tableOf(section), keep: true };
   const narrow = plot.clientWidth < 520;
-  const names = rows.map(({ name }) => lines(name, narrow ? 16 : 30).map((part) => plain(part.trim())).join("<br>"));
+  const names = rows.map(({ name }) => wrapped(name, narrow ? 16 : 30).map((part) => plain(part.trim())).join("<br>"));
   const hover = rows.map((r) => `${plain(r.name)}<br>${digits(r.value)} [${digits(r.low)}, ${digits(r.high)}]${r.says ? `<br>${plain(r.says)}` : ""}`);
   const at = rows.map((_, i) => i);
   const ink = smola.css("--body-text-color");
@@ -28,7 +28,7 @@ const intervalsDrawn = (section, plot) => {
   }];
   const layout = {
     height: (narrow ? 106 : 96) + 38 * rows.length, margin: { l: narrow ? 112 : 190, r: 18, t: 26, b: narrow ? 58 : 48 }, showlegend: false,
-    xaxis: { title: { text: lines(section.axis, narrow ? 30 : 90).map(plain).join("<br>"), font: { size: 11 } }, range: section.range, zeroline: false, fixedrange: false },
+    xaxis: { title: { text: wrapped(section.axis, narrow ? 30 : 90).map(plain).join("<br>"), font: { size: 11 } }, range: section.range, zeroline: false, fixedrange: false },
     yaxis: { tickvals: at, ticktext: names, range: [rows.length - 0.4, -0.6], zeroline: false, showgrid: false, fixedrange: true },
     shapes: [{ type: "line", xref: "x", yref: "paper", x0: 0, x1: 0, y0: 0, y1: 1, line: { color: ink, width: 1.5, dash: "dash" } }],
     annotations: [{ text: plain(section.reference), x: 0, y: 1, xref: "x", yref: "paper", yanchor: "bottom", xanchor: section.range && section.range[0] > -0.5 ? "left" : "center", showarrow: false, font: { size: 11 } }],
