@@ -14,8 +14,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from smola_demo import __version__, commands
+from smola_demo import __version__, commands, offline_commands
 from smola_demo.config import GROUPS, PRECISIONS
+from smola_demo.report_text import as_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         made.add_argument("--json", action="store_true", help="print exactly one JSON object on stdout")
-        made.set_defaults(run=getattr(commands, name))
+        made.set_defaults(run=getattr(commands, name, None) or getattr(offline_commands, name))
         return made
 
     command("info", "say what is here: backbones, experts, tasks, device, versions", "info --json")
@@ -187,7 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.json:
         print(json.dumps(result, ensure_ascii=False))
     else:
-        print(commands.as_text(options.command, result))
+        print(as_text(options.command, result))
     return 0
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from smola_demo import adapter as adapters
+from smola_demo.adapter import attach
+from smola_demo.adapter_files import CONFIG_NAME, load_weights, read_config
 
 if TYPE_CHECKING:
     from smola_demo.adapter import Adapter
@@ -24,11 +25,11 @@ def attach_experts(backbone: Backbone, folder: Path) -> tuple[Adapter, dict[str,
 
     Raises AdapterError for damaged files and ExpertsError for experts of another backbone or revision.
     """
-    config, facts = adapters.read_config(folder)
+    config, facts = read_config(folder)
     _check_base(facts, backbone, folder)
     targets = backbone.target_linears(config.target_modules)
-    adapter = adapters.attach(backbone.model, config, targets, backbone.decoder, backbone.modality_of)
-    adapters.load_weights(adapter, folder)
+    adapter = attach(backbone.model, config, targets, backbone.decoder, backbone.modality_of)
+    load_weights(adapter, folder)
     return adapter, facts
 
 
@@ -40,17 +41,17 @@ def find_experts(experts: str) -> Path | None:
     if experts in checkpoint_names():
         return named
     folder = Path(experts)
-    if (folder / adapters.CONFIG_NAME).is_file():
+    if (folder / CONFIG_NAME).is_file():
         return folder
     known = ", ".join([*checkpoint_names(), "none"])
     raise ExpertsError(
-        f"no experts '{experts}': there are {known}, or give the path of a folder with {adapters.CONFIG_NAME}"
+        f"no experts '{experts}': there are {known}, or give the path of a folder with {CONFIG_NAME}"
     )
 
 
 def checkpoint_names() -> list[str]:
     """Names of the experts that come with the project."""
-    return sorted(path.parent.name for path in CHECKPOINTS.glob(f"*/{adapters.CONFIG_NAME}"))
+    return sorted(path.parent.name for path in CHECKPOINTS.glob(f"*/{CONFIG_NAME}"))
 
 
 def _check_base(facts: dict[str, Any], backbone: Backbone, folder: Path) -> None:

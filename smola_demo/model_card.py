@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from smola_demo.adapter import CONFIG_NAME, read_config
+from smola_demo.adapter_files import CONFIG_NAME, read_config
 
 # What the training data of the shipped configs may be used for, by the name of their folder.
 DATA_TERMS = {

@@ -23,7 +23,8 @@ from accelerate import Accelerator
 from torch import nn
 from tqdm import tqdm
 
-from smola_demo import adapter as adapters
+from smola_demo.adapter import attach
+from smola_demo.adapter_files import load_weights, save
 from smola_demo.backbone import connector, load_backbone
 from smola_demo.data.mixture import Mixture
 from smola_demo.losses import AnswerLoss, VisualWordsLoss
@@ -121,11 +122,11 @@ def train(config: TrainConfig, resume: bool = False, quiet: bool = False) -> Tra
 
 def _attach(config: TrainConfig, backbone: Backbone) -> Adapter:
     targets = backbone.target_linears(config.smola.target_modules)
-    adapter = adapters.attach(
+    adapter = attach(
         backbone.model, config.smola, targets, backbone.decoder, backbone.modality_of, seed=config.seed
     )
     if config.init_experts:
-        adapters.load_weights(adapter, config.init_experts)
+        load_weights(adapter, config.init_experts)
     return adapter
 
 
@@ -274,4 +275,4 @@ def _write(
     if adapter is not None:
         base = {"base_model_name_or_path": backbone.id, "revision": backbone.revision}
         output = config.experts_output if config.stage == "align" else config.output
-        write_card(adapters.save(adapter, output, base | facts, dtype=torch.bfloat16))
+        write_card(save(adapter, output, base | facts, dtype=torch.bfloat16))

@@ -271,7 +271,7 @@ def test_attn_and_mlp_are_found_in_other_families_too():
     from smola_demo.adapter import Site
 
     def at(path: str, name: str) -> bool:
-        return _is_at(Site(path, 0, path.rsplit(".", 1)[1], None), name)  # type: ignore[arg-type]
+        return _is_at(Site(path, 0, path.rsplit(".", 1)[1], None), name)  # type: ignore[arg-type]  its linear is not looked at
 
     assert at("model.layers.3.self_attn.o_proj", "attn")
     assert at("transformer.h.3.self_attention.dense", "attn")

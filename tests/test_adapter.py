@@ -29,16 +29,8 @@ from tiny_model import (
 from torch import Tensor, nn
 
 from smola_demo import __version__
-from smola_demo.adapter import (
-    CONFIG_NAME,
-    WEIGHTS_NAME,
-    Adapter,
-    AdapterError,
-    attach,
-    load_weights,
-    read_config,
-    save,
-)
+from smola_demo.adapter import Adapter, AdapterError, attach
+from smola_demo.adapter_files import CONFIG_NAME, WEIGHTS_NAME, load_weights, read_config, save
 from smola_demo.config import SmolaConfig
 from smola_demo.smola import SmolaLinear
 from smola_demo.trace import capture

@@ -59,7 +59,10 @@ def test_app_address(monkeypatch):
 
     for name in ("PORT", "GRADIO_SERVER_PORT", "GRADIO_SERVER_NAME", "SPACE_ID"):
         monkeypatch.delenv(name, raising=False)
-    read = lambda *argv: app.address(app.parser().parse_args(argv))  # noqa: E731
+
+    def read(*argv):
+        return app.address(app.parser().parse_args(argv))
+
     assert read() == ("127.0.0.1", None)
     monkeypatch.setenv("GRADIO_SERVER_PORT", "7000")
     assert read() == ("127.0.0.1", 7000)

@@ -64,7 +64,7 @@ REFUSED = {
 @pytest.fixture
 def engine(monkeypatch):
     made = tiny_engine()
-    monkeypatch.setattr(commands, "_engine", lambda _options: made)
+    monkeypatch.setattr(commands, "load_engine", lambda _options: made)
 
 
 @pytest.mark.parametrize("name", ANSWERED)

@@ -25,7 +25,7 @@ def picture(tmp_path):
 @pytest.fixture
 def engine(monkeypatch):
     made = tiny_engine()
-    monkeypatch.setattr(commands, "_engine", lambda _options: made)
+    monkeypatch.setattr(commands, "load_engine", lambda _options: made)
     return made
 
 
@@ -117,7 +117,7 @@ def test_evaluate_scores_a_known_engine(capsys, monkeypatch, picture, tmp_path):
         def info(self):
             return tiny_engine().info()
 
-    monkeypatch.setattr(commands, "_engine", lambda _options: Parrot())
+    monkeypatch.setattr(commands, "load_engine", lambda _options: Parrot())
     suite = tmp_path / "rows.jsonl"
     answers = ["2", "3", "two", "2 dogs"]
     rows = [
@@ -135,7 +135,7 @@ def test_bench_gives_medians_with_their_spread(engine, capsys):
 
 
 def test_info_loads_no_weights(capsys, monkeypatch):
-    monkeypatch.setattr(commands, "_engine", lambda _options: pytest.fail("info must not load a model"))
+    monkeypatch.setattr(commands, "load_engine", lambda _options: pytest.fail("info must not load a model"))
     result = run(capsys, "info")
     assert {"backbones", "checkpoints", "tasks", "device", "versions"} <= set(result)
     assert [task["name"] for task in result["tasks"]][:2] == ["caption", "vqa"]

@@ -70,7 +70,7 @@ def test_defaults_are_what_the_readers_of_files_rely_on():
 
 def test_configs_are_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
-        SmolaConfig().rank = 2  # type: ignore[misc]
+        SmolaConfig().rank = 2  # type: ignore[misc]  what is tried is what types forbid
 
 
 @pytest.mark.parametrize(

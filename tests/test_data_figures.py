@@ -13,7 +13,7 @@ from smola_demo.data import chart_questions, charts, fonts, form_content
 
 def chart_answer(question: str, named: dict[str, float]) -> str | None:
     """The answer worked out from the question's text and the figures alone."""
-    show = lambda value: f"{value:g}"  # noqa: E731
+    show = "{:g}".format
     if match := re.fullmatch(r"(?:What is the value (?:for|of)|How much is) (.+)\?", question):
         return show(named[match[1]])
     if match := re.fullmatch(

@@ -18,6 +18,7 @@ LEVELS = {
     "config": 0,
     "smola": 1,
     "adapter": 2,
+    "adapter_files": 2,
     "trace": 2,
     "ablation": 2,
     "ablation_spec": 2,
@@ -48,6 +49,8 @@ LEVELS = {
     "plots": 3,
     "ui": 4,
     "commands": 4,
+    "offline_commands": 4,
+    "report_text": 4,
     "__main__": 4,
     "app": 5,
 }

@@ -165,7 +165,7 @@ def test_a_compressed_bomb_stops_at_the_limit(tmp_path, monkeypatch):
 
 def test_record_writes_what_the_engine_said_and_the_page_finds_it(assets, monkeypatch, capsys):
     engine = FakeEngine(layers=3, experts=4)
-    monkeypatch.setattr(commands, "_engine", lambda _options: engine)
+    monkeypatch.setattr(commands, "load_engine", lambda _options: engine)
     assert main(["record", "cat", "stars", "--assets", str(assets), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     with Image.open(assets / "stars.png") as image:
@@ -178,7 +178,7 @@ def test_record_writes_what_the_engine_said_and_the_page_finds_it(assets, monkey
 
 
 def test_record_refuses_what_is_no_example(assets, monkeypatch, capsys):
-    monkeypatch.setattr(commands, "_engine", lambda _options: pytest.fail("no model is needed to refuse"))
+    monkeypatch.setattr(commands, "load_engine", lambda _options: pytest.fail("no model is needed to refuse"))
     assert main(["record", "dog", "--assets", str(assets)]) == 1
     assert "no example 'dog': there are cat, stars" in capsys.readouterr().err
     assert main(["record", *["cat"] * 5, "--assets", str(assets)]) == 1

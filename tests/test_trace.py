@@ -470,6 +470,6 @@ def test_an_absent_array_is_refused(whole, name: str):
 def test_records_are_frozen_and_numpy():
     trace = recorded(tiny_adapter(SMALL))
     with pytest.raises(dataclasses.FrozenInstanceError):
-        trace.weight = trace.contribution  # type: ignore[misc]
+        trace.weight = trace.contribution  # type: ignore[misc]  what is tried is what types forbid
     values = [getattr(trace, f.name) for f in dataclasses.fields(trace)]
     assert all(isinstance(value, np.ndarray | tuple) for value in values)

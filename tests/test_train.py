@@ -10,8 +10,9 @@ import torch
 from safetensors.torch import load_file
 from tiny import tiny_backbone
 
-from smola_demo import adapter as adapters
 from smola_demo import train as training
+from smola_demo.adapter import Adapter, attach
+from smola_demo.adapter_files import WEIGHTS_NAME, load_weights, read_config
 from smola_demo.backbone import connector
 from smola_demo.config import ConfigError, TrainConfig
 from smola_demo.train import train
@@ -48,7 +49,7 @@ def config(**values) -> TrainConfig:
 
 
 def weights(folder: str) -> dict[str, torch.Tensor]:
-    return load_file(Path(folder) / adapters.WEIGHTS_NAME)
+    return load_file(Path(folder) / WEIGHTS_NAME)
 
 
 def test_experts_learn_and_the_backbone_stays(here):
@@ -66,13 +67,13 @@ def test_experts_learn_and_the_backbone_stays(here):
 
 def test_a_saved_checkpoint_loads_and_knows_how_it_was_made(here):
     train(config(seed=3), quiet=True)
-    smola, facts = adapters.read_config("out/experts")
+    smola, facts = read_config("out/experts")
     assert (smola.num_experts, smola.rank) == (2, 2)
     assert (facts["base_model_name_or_path"], facts["steps"], facts["seed"]) == ("tiny", 4, 3)
     backbone = tiny_backbone()
     targets = backbone.target_linears(smola.target_modules)
-    adapter = adapters.attach(backbone.model, smola, targets, backbone.decoder, backbone.modality_of)
-    adapters.load_weights(adapter, "out/experts")
+    adapter = attach(backbone.model, smola, targets, backbone.decoder, backbone.modality_of)
+    load_weights(adapter, "out/experts")
     assert adapter.is_trained()
     card = Path("out/experts/README.md").read_text()
     assert "| experts per group × rank | 2 × 2 |" in card
@@ -108,13 +109,13 @@ def test_align_starts_anew_or_from_a_base_but_never_from_what_is_shipped(here):
 def test_align_with_experts_beside_trains_both_and_saves_each(here, monkeypatch):
     """Every fourth step runs bare; the experts fit the stage that goes on from them."""
     bare_steps = []
-    disabled = adapters.Adapter.disabled
+    disabled = Adapter.disabled
 
     def counted(self):
         bare_steps.append(1)
         return disabled(self)
 
-    monkeypatch.setattr(adapters.Adapter, "disabled", counted)
+    monkeypatch.setattr(Adapter, "disabled", counted)
     train(config(stage="align", output="out/base", experts_output="out/beside", steps=8), quiet=True)
     assert len(bare_steps) == 2
     assert all("multi_modal_projector" in name for name in load_file("out/base/model.safetensors"))

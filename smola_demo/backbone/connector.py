@@ -110,7 +110,7 @@ def holds_tower(folder: str | Path) -> bool:
     from safetensors import safe_open
 
     with safe_open(Path(folder) / WEIGHTS, framework="pt") as file:
-        return any(name.startswith(TOWER) for name in file.keys())  # noqa: SIM118
+        return any(name.startswith(TOWER) for name in file.keys())  # noqa: SIM118  a safe_open file has no `in`
 
 
 def read_facts(folder: Path) -> dict[str, Any]:

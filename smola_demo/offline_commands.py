@@ -1,0 +1,156 @@
+"""Commands that make files: training, evaluation and what the page shows of it. Options in, an object out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from smola_demo import commands
+from smola_demo.config import ConfigError, TrainConfig
+from smola_demo.results import Answer, Request
+
+if TYPE_CHECKING:
+    import argparse
+
+MAX_RECORDED = 4
+
+
+def record(options: argparse.Namespace) -> dict[str, Any]:
+    """Runs of the examples, which the page shows while its model loads."""
+    from smola_demo.data.images import open_image
+    from smola_demo.runs import ENDING, FOLDER, run_record, write_run_file
+    from smola_demo.ui.examples import read_examples
+
+    examples = {example.image.stem: example for example in read_examples(options.assets)}
+    missing = [name for name in options.examples if name not in examples]
+    if missing:
+        raise ConfigError(f"no example '{missing[0]}': there are {', '.join(examples) or 'none'}")
+    if len(options.examples) > MAX_RECORDED:
+        raise ConfigError(f"at most {MAX_RECORDED} examples, so that the repository stays small")
+    engine = commands.load_engine(options)
+    written = []
+    for name in tqdm(options.examples, desc="record", unit="run", file=sys.stderr):
+        example = examples[name]
+        request = Request(open_image(example.image), example.task, example.question or None)
+        answer = [item for item in engine.answer(request) if isinstance(item, Answer)][-1]
+        when = datetime.now(UTC).isoformat(timespec="seconds")
+        run = run_record(answer, engine.info(), request.image, when)
+        path = options.assets / FOLDER / f"{name}{ENDING}"
+        written.append({"run": str(path), "bytes": write_run_file(path, run), "answer": answer.text})
+    return {"runs": written, "bytes": sum(entry["bytes"] for entry in written)}
+
+
+def evaluate(options: argparse.Namespace) -> dict[str, Any]:
+    """Metrics of suites."""
+    from smola_demo.checks import checks
+    from smola_demo.evaluate import evaluate as judge
+    from smola_demo.evaluate import read_suites, spread, write_metrics
+    from smola_demo.looking import looking
+    from smola_demo.model_card import has_adapter, write_card
+
+    rows = read_suites(options.suite, options.limit)
+    engine = commands.load_engine(options)
+    total = len(rows) * (1 if options.against is None else 2)
+    with tqdm(total=total, desc="evaluate", unit="row", file=sys.stderr) as bar:
+        result = judge(engine, rows, options.ablate, bar.update, options.against)
+    if options.look:
+        with tqdm(total=len(rows), desc="look", unit="row", file=sys.stderr) as bar:
+            result["looking"] = looking(engine, rows, bar.update)
+    if options.checks:
+        with tqdm(total=options.checks, desc="checks", unit="row", file=sys.stderr) as bar:
+            result["checks"] = checks(engine, spread(rows, options.checks), progress=bar.update)
+    loaded = engine.info()
+    facts = {
+        "suites": [str(path) for path in options.suite],
+        "backbone": loaded.backbone,
+        "experts": loaded.experts,
+        "steps": loaded.experts_steps,
+        "precision": loaded.precision,
+        "compute": loaded.compute,
+        "device": loaded.device,
+        "ablation": options.ablate,
+    }
+    if options.out:
+        write_metrics(result, options.out, facts)
+        if has_adapter(options.out):
+            write_card(options.out)
+    return facts | result
+
+
+def atlas(options: argparse.Namespace) -> dict[str, Any]:
+    """What each expert does over a corpus, written as atlas.json."""
+    from smola_demo.atlas import atlas as chart
+    from smola_demo.data.gallery import drawn_rows, gallery_rows
+
+    engine = commands.load_engine(options)
+    folder = options.out or engine.info().folder
+    if not folder:
+        raise ConfigError("an atlas needs experts: choose a checkpoint with --experts")
+    rows = [*gallery_rows(), *drawn_rows(options.drawn)]
+    when = datetime.now(UTC).isoformat(timespec="seconds")
+    with tqdm(total=len(rows), desc="atlas", unit="row", file=sys.stderr) as bar:
+        result = chart(engine, rows, when, bar.update)
+    path = Path(folder) / "atlas.json"
+    path.write_text(json.dumps(result, ensure_ascii=False, separators=(",", ":")) + "\n", encoding="utf-8")
+    return {"atlas": str(path), "rows": len(rows), "entries": len(result["entries"])}
+
+
+def train(options: argparse.Namespace) -> dict[str, Any]:
+    """Train as the config file says, with overrides."""
+    try:
+        values = json.loads(options.config.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ConfigError(f"{options.config} is not valid JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{options.config} must hold one JSON object, not {type(values).__name__}")
+    for override in options.set:
+        _override(values, override)
+    config = TrainConfig.from_dict(values)
+    from smola_demo.train import train as run
+
+    result = run(config, options.resume)
+    return {
+        "checkpoint": result.checkpoint,
+        "steps": result.steps,
+        "seconds": result.seconds,
+        "samples_per_s": result.samples / result.seconds,
+        "final_loss": result.final_loss,
+        "eval": {"dev_loss": result.dev_loss},
+    }
+
+
+def data(options: argparse.Namespace) -> dict[str, Any]:
+    """Write suites for evaluate."""
+    from smola_demo.data import GENERATORS
+    from smola_demo.data.devset import held_out_suite, make_suite
+
+    files = []
+    for path in options.hold_out:
+        name = path.resolve().parent.name if path.stem == "data" else path.stem
+        files.append(held_out_suite(path, options.folder / f"{name}.jsonl", options.n))
+    if not options.hold_out:
+        with tqdm(total=options.n * len(GENERATORS), unit="row", desc="drawing", file=sys.stderr) as bar:
+            files += make_suite(options.folder, n=options.n, progress=bar.update)
+    return {"suites": [str(path) for path in files]}
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    """Put "key=value" into a config object; the value is JSON, or plain text; dots go into nested objects."""
+    key, mark, text = override.partition("=")
+    if not mark:
+        raise ConfigError(f"--set takes key=value, not '{override}'")
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        value = text
+    *parents, leaf = key.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"--set {key}: '{parent}' is not an object")
+    values[leaf] = value
