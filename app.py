@@ -6,6 +6,7 @@ import argparse
 import importlib.util
 import os
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -21,7 +22,8 @@ from smola_demo.config import PRECISIONS
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from smola_demo.ui.loading import Engine, Report
+    from smola_demo.results import EngineInfo
+    from smola_demo.ui.loading import Engine, Report, Variants
 
 GPU_SECONDS = 120
 EXAMPLES = """examples:
@@ -94,6 +96,23 @@ def engine_builder(args: argparse.Namespace) -> Callable[[Report], Engine]:
     return build
 
 
+def variants_builder(args: argparse.Namespace) -> Variants:
+    """Every checkpoint of the project in every precision, to compare with what is loaded."""
+
+    def variants(info: EngineInfo) -> dict[str, Callable[[], Engine]]:
+        from smola_demo.engine import Engine
+        from smola_demo.experts import checkpoint_names
+
+        folders = {name: name for name in checkpoint_names()} | {info.experts: info.folder or "none"}
+        return {
+            f"{name} in {precision}": partial(Engine.load, args.backbone, folder, precision)
+            for name, folder in folders.items()
+            for precision in PRECISIONS
+        }
+
+    return variants
+
+
 def mcp_missing() -> str:
     """What stands in the way of serving MCP, in one sentence; empty when nothing does."""
     if importlib.util.find_spec("mcp") is None:
@@ -117,7 +136,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.mcp and (missing := mcp_missing()):
         print(missing, file=sys.stderr)
         return 1
-    handle = ui.EngineHandle(engine_builder(args))
+    handle = ui.EngineHandle(engine_builder(args), variants_builder(args))
     page = ui.build(handle, gpu=gpu)
     if os.environ.get("SPACES_ZERO_GPU"):
         handle.load()  # ZeroGPU forks its workers from this process, so the model has to be in it first

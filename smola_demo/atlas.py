@@ -74,6 +74,7 @@ def atlas(
             "backbone": info.backbone,
             "experts": info.experts,
             "steps": info.experts_steps,
+            "sha256": info.experts_sha256,
             "precision": info.precision,
             "rows": len(rows),
             "sources": dict(Counter(row.source for row in rows)),

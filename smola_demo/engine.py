@@ -99,6 +99,7 @@ class Engine:
             experts=self._experts,
             experts_state=state,
             experts_steps=int(self._facts.get("steps", 0)),
+            experts_sha256=str(self._facts.get("sha256", "")),
             routing=adapter.config.routing if adapter else "",
             groups=tuple(adapter.config.groups) if adapter else (),
             num_experts=adapter.config.num_experts if adapter else 0,

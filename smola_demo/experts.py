@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smola_demo.adapter import attach
-from smola_demo.adapter_files import CONFIG_NAME, load_weights, read_config
+from smola_demo.adapter_files import CONFIG_NAME, WEIGHTS_NAME, load_weights, read_config
 
 if TYPE_CHECKING:
     from smola_demo.adapter import Adapter
@@ -21,7 +22,7 @@ class ExpertsError(ValueError):
 
 
 def attach_experts(backbone: Backbone, folder: Path) -> tuple[Adapter, dict[str, Any]]:
-    """Put the experts of a folder on a backbone; returns them and their facts.
+    """Put the experts of a folder on a backbone; returns them and their facts, with their file's sha256.
 
     Raises AdapterError for damaged files and ExpertsError for experts of another backbone or revision.
     """
@@ -30,7 +31,8 @@ def attach_experts(backbone: Backbone, folder: Path) -> tuple[Adapter, dict[str,
     targets = backbone.target_linears(config.target_modules)
     adapter = attach(backbone.model, config, targets, backbone.decoder, backbone.modality_of)
     load_weights(adapter, folder)
-    return adapter, facts
+    with (folder / WEIGHTS_NAME).open("rb") as file:
+        return adapter, {**facts, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
 def find_experts(experts: str) -> Path | None:

@@ -70,6 +70,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
         "backbone": loaded.backbone,
         "experts": loaded.experts,
         "steps": loaded.experts_steps,
+        "sha256": loaded.experts_sha256,
         "precision": loaded.precision,
         "compute": loaded.compute,
         "device": loaded.device,

@@ -155,6 +155,7 @@ class EngineInfo:
     """What is loaded, for the page and for `info`. `experts_state` is "none", "untrained" or "trained".
 
     random_entropy (G, L, 2): the band of one token's routing entropy under random routers, see `chance`.
+    experts_sha256: of their weights' file, "" without any: what tells one training from another.
     folder: where the experts came from, "" without any; stays on this machine.
     """
 
@@ -164,6 +165,7 @@ class EngineInfo:
     experts: str
     experts_state: str
     experts_steps: int
+    experts_sha256: str
     routing: str
     groups: tuple[str, ...]
     num_experts: int

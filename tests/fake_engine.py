@@ -81,6 +81,7 @@ class FakeEngine:
             experts="none" if self.state == "none" else "embedded-omni",
             experts_state=self.state,
             experts_steps=4000 if self.state == "trained" else 0,
+            experts_sha256="f00d" * 16,
             routing="token",
             groups=self.groups,
             num_experts=self.experts,

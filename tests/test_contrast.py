@@ -21,8 +21,8 @@ from smola_demo.ui.contrast import Side, contrast_value, loaded_note
 from smola_demo.ui.loading import EngineHandle, StopFlags
 
 ENGINE = FakeEngine(experts=3, layers=2)
-UNTOUCHED = (None, "", None, "all", None)
-BACKBONE = (None, "", None, "none", None)
+UNTOUCHED = (None, "", None, "all", None, "")
+BACKBONE = (None, "", None, "none", None, "")
 
 
 def trace(seed=0, words=("a", "b", "c")):
@@ -78,8 +78,9 @@ def test_contrast_is_b_minus_a_and_turns_its_sign_around():
     assert np.array(contrast(a, a)["prompt"]["js"]).max() == 0
 
 
-def handlers(engine=None):
-    return CompareHandlers(EngineHandle.of(engine or FakeEngine()), StopFlags(), lambda run: run)
+def handlers(engine=None, variants=None):
+    handle = EngineHandle.of(engine or FakeEngine(), variants)
+    return CompareHandlers(handle, StopFlags(), lambda run: run)
 
 
 def pair(do, asked, a, b):
@@ -88,7 +89,7 @@ def pair(do, asked, a, b):
 
 
 def test_both_sides_answer_and_the_routing_is_compared(picture):
-    some = (None, "count", "How many?", "some", " visual:3 ")
+    some = (None, "count", "How many?", "some", " visual:3 ", "")
     outs = list(pair(handlers(), (picture, "caption", None), UNTOUCHED, some))
     values = [json.loads(out[0]) for out in outs]
     assert {v["state"] for v in values[:-1]} == {"running"}
@@ -111,6 +112,32 @@ def test_the_plain_backbone_has_no_routing_to_compare(picture):
     assert value["no_routing"].startswith("B answers without experts")
 
 
+def test_a_side_may_run_on_another_checkpoint_or_precision(picture):
+    built = []
+
+    def variant(name, **shape):
+        def build():
+            built.append(name)
+            return FakeEngine(**shape)
+
+        return build
+
+    made = {"fine in fp32": variant("fine"), "wide in nf4": variant("wide", experts=5)}
+    do = handlers(variants=lambda _info: made)
+    choice = do.loaded()[-1]
+    assert [value for _, value in choice["choices"]] == ["", *made]
+    asked = (picture, "caption", None)
+    values = [json.loads(out[0]) for out in pair(do, asked, UNTOUCHED, (*UNTOUCHED[:-1], "fine in fp32"))]
+    assert any(v.get("verdict") == "B: loading fine in fp32, this takes some seconds …" for v in values)
+    assert values[-1]["routing"]["groups"] == list(FakeEngine().info().groups)
+    assert len(dict(values[-1]["sides"][1]["facts"])["model"]) > 4
+    *_, last = pair(do, asked, (*UNTOUCHED[:-1], "fine in fp32"), (*UNTOUCHED[:-1], "wide in nf4"))
+    assert "not of one shape" in json.loads(last[0])["no_routing"]
+    assert built == ["fine", "wide"], "the last one loaded is kept"
+    list(pair(do, asked, UNTOUCHED, (*UNTOUCHED[:-1], "fine in fp32")))
+    assert built == ["fine", "wide", "fine"], "and only the last"
+
+
 def test_a_side_has_its_own_inputs_or_those_of_the_ask_tab(picture, tmp_path):
     other = tmp_path / "night.png"
     Image.new("RGB", (7, 5), "black").save(other)
@@ -129,10 +156,15 @@ def test_a_side_has_its_own_inputs_or_those_of_the_ask_tab(picture, tmp_path):
     ("asked", "side", "said"),
     [
         ((None, "caption", None), UNTOUCHED, "Choose or upload a picture first."),
-        (("picture", "caption", None), (None, "", None, "some", " "), "Say which experts to take out"),
-        (("picture", "caption", None), (None, "", None, "some", "visual:9"), "No expert visual:9"),
-        (("picture", "caption", None), (None, "vqa", "", "all", None), "needs a question"),
-        (("picture", "caption", None), (None, "", None, "nonsense", None), "Say which experts"),
+        (("picture", "caption", None), (None, "", None, "some", " ", ""), "Say which experts to take out"),
+        (("picture", "caption", None), (None, "", None, "some", "visual:9", ""), "No expert visual:9"),
+        (("picture", "caption", None), (None, "vqa", "", "all", None, ""), "needs a question"),
+        (("picture", "caption", None), (None, "", None, "nonsense", None, ""), "Say which experts"),
+        (
+            ("picture", "caption", None),
+            (None, "", None, "all", None, "/etc/x"),
+            "No model '/etc/x'",
+        ),
     ],
 )
 def test_what_cannot_be_compared_is_one_sentence(picture, asked, side, said, capsys):
@@ -177,7 +209,7 @@ def test_without_experts_only_answers_are_compared(picture):
     assert value["verdict"] == "Both runs give the same answer."
     assert value["routing"] is None
     assert "no routing" in loaded_note(engine.info())["text"]
-    assert "One checkpoint in one precision" in loaded_note(FakeEngine().info())["text"]
+    assert "Another checkpoint or precision loads" in loaded_note(FakeEngine().info())["text"]
 
 
 def test_a_finished_comparison_is_plain_json():
@@ -185,4 +217,4 @@ def test_a_finished_comparison_is_plain_json():
     answers = [
         list(FakeEngine().answer(Request(image, "caption", ablation=spec)))[-1] for spec in ("", "text:1")
     ]
-    json.dumps(contrast_value(*answers, FakeEngine().info()), allow_nan=False)
+    json.dumps(contrast_value(*answers), allow_nan=False)

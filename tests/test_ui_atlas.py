@@ -179,8 +179,9 @@ def test_a_damaged_atlas_is_refused(info, how):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"experts_steps": 5000}, "loaded are embedded-omni after 5000 steps on embedded"),
+        ({"experts_steps": 5000}, "loaded are embedded-omni after 5000 steps (weights f00df00d) on embedded"),
         ({"experts": "mine"}, "loaded are mine after 4000 steps"),
+        ({"experts_sha256": "beef" * 16}, "loaded are embedded-omni after 4000 steps (weights beefbeef)"),
         ({"backbone": "other"}, "on other"),
     ],
 )

@@ -64,7 +64,7 @@ def _checked(found: dict[str, Any], info: EngineInfo) -> dict[str, Any]:
         raise ShippedError(f"{NAME} is no atlas of format version {VERSION}")
     try:
         made = found["made"]
-        check_made_for(info, NAME, {key: made[key] for key in ("backbone", "experts", "steps")})
+        check_made_for(info, NAME, {key: made[key] for key in ("backbone", "experts", "steps", "sha256")})
         axes = (found["groups"], found["layers"], found["experts"])
         if axes != (list(info.groups), list(info.layers), info.num_experts):
             raise ShippedError(f"{NAME} was made for experts of another shape: it does not describe these")

@@ -11,10 +11,10 @@ from typing import Any
 
 import gradio as gr
 
-from smola_demo.results import Request
+from smola_demo.results import Progress, Request
 from smola_demo.tasks import TASKS
 from smola_demo.ui import comparison
-from smola_demo.ui.contrast import Side, loaded_note, stream_contrast
+from smola_demo.ui.contrast import Side, loaded_name, loaded_note, stream_contrast
 from smola_demo.ui.loading import EngineHandle, StopFlags
 from smola_demo.ui.model_runs import ModelRuns
 from smola_demo.ui.view import encode
@@ -26,9 +26,11 @@ class CompareHandlers(ModelRuns):
     def __init__(self, handle: EngineHandle, stops: StopFlags, gpu: Callable[[Any], Any]) -> None:
         super().__init__(handle, stops)
 
-        def run_pair(requests: tuple[Request, Request]) -> Iterator[Any]:
-            for side, wanted in enumerate(requests):
-                items = handle.engine.answer(wanted)
+        def run_pair(wanted: tuple[tuple[str, Request], ...]) -> Iterator[Any]:
+            for side, (model, request) in enumerate(wanted):
+                if model:
+                    yield side, Progress(0, 1, f"loading {model}")
+                items = handle.variant(model).answer(request)
                 try:
                     for item in items:
                         yield side, item
@@ -47,22 +49,24 @@ class CompareHandlers(ModelRuns):
         question_a: str | None,
         experts_a: str,
         spec_a: str | None,
+        model_a: str,
         picture_b: Any,
         task_b: str,
         question_b: str | None,
         experts_b: str,
         spec_b: str | None,
+        model_b: str,
         request: gr.Request,
     ) -> Iterator[tuple[Any, ...]]:
         """Run A, then B, and show what differs. What a side leaves open comes from the first three inputs."""
         sides = (
-            Side(picture_a, task_a, question_a, experts_a, spec_a),
-            Side(picture_b, task_b, question_b, experts_b, spec_b),
+            Side(picture_a, task_a, question_a, experts_a, spec_a, model_a),
+            Side(picture_b, task_b, question_b, experts_b, spec_b, model_b),
         )
 
         def work(flag: threading.Event) -> Iterator[tuple[dict[str, Any]]]:
-            wanted = tuple(side.request(picture, task, question) for side in sides)
-            for value in stream_contrast(self._pair(wanted), self.handle.require(), flag):
+            wanted = tuple((side.model or "", side.request(picture, task, question)) for side in sides)
+            for value in stream_contrast(self._pair(wanted), flag):
                 yield (value,)
 
         yield from self.follow(work, request)
@@ -85,4 +89,6 @@ class CompareHandlers(ModelRuns):
 
     def loaded(self) -> tuple[Any, ...]:
         """Updates once loading has ended, well or not."""
-        return encode(loaded_note(self.handle.info)), *self.buttons()
+        info, others = self.handle.info, self.handle.variants
+        models = gr.update(choices=[(loaded_name(info), ""), *((name, name) for name in others)], value="")
+        return encode(loaded_note(info)), *self.buttons(), models, models

@@ -29,11 +29,12 @@ class SideInputs:
     question: gr.Textbox
     experts: gr.Radio
     spec: gr.Textbox
+    model: gr.Dropdown
 
     @property
     def all(self) -> list[Any]:
         """In the order of the handler's parameters."""
-        return [self.picture, self.task, self.question, self.experts, self.spec]
+        return [self.picture, self.task, self.question, self.experts, self.spec, self.model]
 
 
 class CompareTab:
@@ -98,6 +99,12 @@ class CompareTab:
                     visible=False,
                     elem_id=f"spec-{low}",
                 ),
+                model=gr.Dropdown(
+                    [("as loaded", "")],
+                    value="",
+                    label=f"Checkpoint and precision {name}",
+                    elem_id=f"model-{low}",
+                ),
             )
 
     def wire(self, ask: AskTab) -> None:
@@ -114,4 +121,4 @@ class CompareTab:
     @property
     def waiting(self) -> list[Any]:
         """Components that change when the engine is there."""
-        return [self.note, self.compare_button, self.stop_button]
+        return [self.note, self.compare_button, self.stop_button, self.a.model, self.b.model]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from smola_demo.plots.contrast import contrast
 from smola_demo.plots.palette import scales
-from smola_demo.results import Answer
+from smola_demo.results import Answer, Progress
 from smola_demo.ui.answer import confidence, make_request
 from smola_demo.ui.comparison import close, word_diff
 
@@ -24,13 +24,17 @@ SIDES = ("A", "B")
 
 @dataclass(frozen=True)
 class Side:
-    """One side's inputs as they come from the page; an empty picture or task stands for the Ask tab's."""
+    """One side's inputs as they come from the page; an empty picture or task stands for the Ask tab's.
+
+    model: which checkpoint in which precision, a name of EngineHandle.variants; "" is the one that is loaded
+    """
 
     picture: Any
     task: str
     question: str | None
     experts: str
     spec: str | None
+    model: str = ""
 
     def request(self, picture: Any, task: str, question: str | None) -> Request:
         """What this side asks, given the Ask tab's inputs. Raises ValueError with one sentence."""
@@ -41,20 +45,24 @@ class Side:
         return make_request(self.picture or picture, *asked, ablation)
 
 
+def loaded_name(info: EngineInfo | None) -> str:
+    """How the model choice names what is loaded."""
+    return "as loaded" if info is None else f"as loaded: {info.experts}, {info.compute}"
+
+
 def loaded_note(info: EngineInfo | None) -> dict[str, Any]:
-    """What both sides run on, as the value of a note view."""
+    """What a side runs on where nothing else is chosen, as the value of a note view."""
     if info is None:
         return {}
-    text = f"Both runs use {info.backbone_name} in {info.compute}"
+    text = f"Loaded is {info.backbone_name} in {info.compute}"
     if not info.groups:
         return {"text": f"{text}, without experts: two questions can be compared, but no routing."}
     return {
-        "text": f"{text}, experts {info.experts}. One checkpoint in one precision is loaded, so its experts "
-        "are compared with none of them, or with some taken out; with none the plain backbone answers."
+        "text": f"{text}, experts {info.experts}. Another checkpoint or precision loads when it is asked."
     }
 
 
-def contrast_value(a: Answer, b: Answer, info: EngineInfo) -> dict[str, Any]:
+def contrast_value(a: Answer, b: Answer) -> dict[str, Any]:
     """Value of the contrast view for two finished runs."""
     texts = word_diff(a.text, b.text)
     value: dict[str, Any] = {
@@ -65,6 +73,7 @@ def contrast_value(a: Answer, b: Answer, info: EngineInfo) -> dict[str, Any]:
                 "words": words or [("same", "(nothing)")],
                 "asked": _asked(answer),
                 "facts": [
+                    ("model", f"{answer.experts}, {answer.compute}"),
                     ("experts taken out", answer.ablation or "none"),
                     ("modules touched", str(answer.modules_touched)),
                     ("log-probability", f"{answer.logprob:.3f} nats".replace("-", "−")),
@@ -80,11 +89,11 @@ def contrast_value(a: Answer, b: Answer, info: EngineInfo) -> dict[str, Any]:
     }
     if a.trace is not None and b.trace is not None and not value["no_routing"]:
         value["routing"] = {
-            "groups": list(info.groups),
-            "layers": list(info.layers),
-            "experts": info.num_experts,
+            "groups": list(a.trace.groups),
+            "layers": list(a.trace.layers),
+            "experts": a.trace.weight.shape[-1],
             "phases": contrast(a.trace, b.trace),
-            "scales": scales(info.groups),
+            "scales": scales(a.trace.groups),
         }
     return value
 
@@ -101,7 +110,15 @@ def _no_routing(a: Answer, b: Answer) -> str:
     for side, answer in zip(SIDES, (a, b), strict=True):
         if answer.trace is None or not (answer.trace.weight > 0).any():
             return f"{side} answers without experts, so there is no routing to hold against the other's."
+    if _shape(a) != _shape(b):
+        return "The experts of A and B are not of one shape, so their routing cannot be held together."
     return ""
+
+
+def _shape(answer: Answer) -> tuple[Any, ...]:
+    """What two records must share for their cells to stand for each other."""
+    trace = answer.trace
+    return () if trace is None else (trace.groups, trace.layers, trace.projections, trace.weight.shape[-1])
 
 
 def _asked(answer: Answer) -> str:
@@ -109,12 +126,16 @@ def _asked(answer: Answer) -> str:
 
 
 def stream_contrast(
-    items: Iterator[tuple[int, Step | Answer]], info: EngineInfo, stopped: threading.Event
+    items: Iterator[tuple[int, Progress | Step | Answer]], stopped: threading.Event
 ) -> Iterator[dict[str, Any]]:
     """(side, item) of two runs → values of the contrast view; closes the runs when `stopped` is set."""
     texts, answers = ["", ""], []
     try:
         for side, item in items:
+            if isinstance(item, Progress):
+                words = f"{SIDES[side]}: {item.what}, this takes some seconds …"
+                yield {"state": "running", "verdict": words, "texts": list(texts)}
+                continue
             texts[side] = item.text
             if isinstance(item, Answer):
                 answers.append(item)
@@ -125,6 +146,6 @@ def stream_contrast(
             words = f"{SIDES[side]} is answering, {item.index + 1} tokens …"
             yield {"state": "running", "verdict": words, "texts": list(texts)}
         first, second = answers
-        yield contrast_value(first, second, info)
+        yield contrast_value(first, second)
     finally:
         close(items)

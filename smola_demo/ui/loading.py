@@ -40,6 +40,14 @@ class Engine(Protocol):
         ...
 
 
+Variants = Callable[["EngineInfo"], dict[str, Callable[[], Engine]]]
+"""From what is loaded, the other engines that can be: name → a function that loads it."""
+
+
+class VariantError(ValueError):
+    """A checkpoint or precision to compare with that nobody offers."""
+
+
 class NotReadyError(ValueError):
     """Asked before the engine could answer; the message says why."""
 
@@ -58,8 +66,11 @@ class EngineHandle:
     `ready` is set when it can answer or when it failed; `error` is then the one sentence, or empty.
     """
 
-    def __init__(self, build: Callable[[Report], Engine]) -> None:
+    def __init__(self, build: Callable[[Report], Engine], variants: Variants | None = None) -> None:
         self._build = build
+        self._variants: dict[str, Callable[[], Engine]] = {}
+        self._make_variants = variants
+        self._other: tuple[str, Engine] | None = None
         self._engine: Engine | None = None
         self._info: EngineInfo | None = None
         self._progress: tuple[int, int, str] = (0, 0, "")
@@ -68,9 +79,9 @@ class EngineHandle:
         self.error = ""
 
     @classmethod
-    def of(cls, engine: Engine) -> EngineHandle:
+    def of(cls, engine: Engine, variants: Variants | None = None) -> EngineHandle:
         """A handle on an engine that is there already."""
-        handle = cls(lambda _report: engine)
+        handle = cls(lambda _report: engine, variants)
         handle.load()
         return handle
 
@@ -85,6 +96,8 @@ class EngineHandle:
         try:
             engine = self._build(self._report)
             self._engine = engine
+            if self._make_variants is not None:
+                self._variants = self._make_variants(engine.info())
             self._info = engine.info()
         except Exception as error:  # noqa: BLE001  whatever goes wrong must reach the page, not only a thread's stderr
             if not isinstance(error, ValueError):
@@ -129,6 +142,27 @@ class EngineHandle:
         self.require()
         assert self._engine is not None  # noqa: S101  set before the info is
         return self._engine
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """Names of the other checkpoints and precisions that `variant` can load."""
+        return tuple(self._variants)
+
+    def variant(self, name: str) -> Engine:
+        """The engine of a variant, loaded if need be; "" is the one that is there.
+
+        Only the last is kept, so that a page never holds more than two models. Raises VariantError for an
+        unknown name, and what loading raises.
+        """
+        if not name:
+            return self.engine
+        if name not in self._variants:
+            known = "; ".join(self._variants) or "none"
+            raise VariantError(f"no model '{name}' to compare with: there are {known}")
+        if self._other is None or self._other[0] != name:
+            self._other = None  # the memory of the one before, before the next takes its own
+            self._other = name, self._variants[name]()
+        return self._other[1]
 
 
 class StopFlags:

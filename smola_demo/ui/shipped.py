@@ -46,11 +46,16 @@ def damaged(name: str, why: object) -> ShippedError:
 
 
 def check_made_for(info: EngineInfo, name: str, made: dict[str, Any]) -> None:
-    """Raise ShippedError when a file's facts name another backbone, other experts or another training length.
+    """Raise ShippedError when a file's facts name another backbone, other experts or another training.
 
     A fact the file does not give is not held against it.
     """
-    loaded = {"backbone": info.backbone, "experts": info.experts, "steps": info.experts_steps}
+    loaded = {
+        "backbone": info.backbone,
+        "experts": info.experts,
+        "steps": info.experts_steps,
+        "sha256": info.experts_sha256,
+    }
     if any(made.get(key, value) != value for key, value in loaded.items()):
         raise ShippedError(
             f"{name} was made for {_called(made)}, loaded are {_called(loaded)}: it does not describe them"
@@ -60,9 +65,10 @@ def check_made_for(info: EngineInfo, name: str, made: dict[str, Any]) -> None:
 def _called(facts: dict[str, Any]) -> str:
     steps = facts.get("steps")
     after = "" if steps is None else f" after {steps} steps"
-    return (
-        f"{facts.get('experts', 'unnamed experts')}{after} on {facts.get('backbone', 'an unnamed backbone')}"
-    )
+    digest = facts.get("sha256")
+    weights = f" (weights {str(digest)[:8]})" if digest else ""
+    backbone = facts.get("backbone", "an unnamed backbone")
+    return f"{facts.get('experts', 'unnamed experts')}{after}{weights} on {backbone}"
 
 
 def number(value: Any, low: float = -math.inf, high: float = math.inf) -> float:
