@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw
 from smola_demo import ui
 
 WAIT = 90_000
+TAB_NAMES = {"truth": "Is it true?"}  # where a tab is not called as its id
 SCREENS = {
     "wide": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "light"},
     "phone": {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True},
@@ -159,7 +160,9 @@ class Visit:
         found = self.page.locator(f"#tabs [role=tab][aria-controls='tab-{name}']:visible")
         if found.count() == 0:
             self.page.locator("#tabs .overflow-menu > button").click()
-            found = self.page.locator("#tabs .overflow-dropdown button", has_text=name.capitalize())
+            found = self.page.locator(
+                "#tabs .overflow-dropdown button", has_text=TAB_NAMES.get(name, name.capitalize())
+            )
         found.first.click()
         self.page.wait_for_selector(f"#tab-{name}", state="visible")
 

@@ -9,7 +9,9 @@ import gradio as gr
 from browsing import free_port
 
 from smola_demo import ui
+from smola_demo.ui.ablate_handlers import AblateHandlers
 from smola_demo.ui.atlas_tab import AtlasTab
+from smola_demo.ui.loading import StopFlags
 from smola_demo.ui.picker import picker_value
 from smola_demo.ui.truth_tab import TruthTab
 from smola_demo.ui.view import serve_files, view
@@ -30,7 +32,8 @@ def offline_page(handle):
                 atlas.layout()
             with gr.Tab("Is it true?", id="truth", elem_id="tab-truth", render_children=True):
                 truth.layout()
-        atlas.wire(SimpleNamespace(spec=spec, picker=picker), tabs)
+        do = AblateHandlers(handle, StopFlags(), lambda run: run)
+        atlas.wire(SimpleNamespace(spec=spec, picker=picker, handlers=do), tabs)
         truth.wire()
         there.click(lambda: (*atlas.loaded(), *truth.loaded()), None, [atlas.view, truth.view], queue=False)
     number = free_port()

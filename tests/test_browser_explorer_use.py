@@ -228,4 +228,19 @@ def test_an_answer_on_the_first_tab_opens_here(visit, picture):
     page.wait_for_selector("#explorer-map[data-current=yes]")
     page.wait_for_selector("#explorer-map .main-svg >> nth=0")
     assert visit.text(".explorer-asked").endswith(f'answer "{page.text_content(".answer-text")}"')
+    visit.tab("ask")
+    third = page.locator(".answer-tokens button").nth(2)
+    word = third.locator("span").inner_text()
+    third.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#explorer-words", state="visible")
+    assert visit.text(".explorer-choice").endswith(f"token {word}.")
+    page.select_option(".pick-group", label="visual")
+    page.select_option(".pick-expert", "5")
+    page.locator(".pick-layer").fill("2")
+    assert page.inner_text(".explorer .take-out") == "Take visual 5 out →"
+    page.focus(".explorer .take-out")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#picker [data-group=visual][data-expert='5'][aria-pressed=true]")
+    assert visit.field("spec").input_value() == "visual:5@2"
     assert visit.errors == []

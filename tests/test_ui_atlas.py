@@ -14,6 +14,7 @@ from fake_engine import FakeEngine
 from offline_files import ShippedEngine, atlas_file, write_files
 from PIL import Image
 from tiny_experts import tiny_engine
+from ui_calls import ablation_handlers
 
 from smola_demo.__main__ import build_parser
 from smola_demo.atlas import FORMAT, VERSION, atlas
@@ -25,8 +26,9 @@ from smola_demo.looking import looking
 from smola_demo.reports import engine_report
 from smola_demo.ui import atlas as atlas_view
 from smola_demo.ui.atlas import atlas_value, even_share
-from smola_demo.ui.atlas_tab import AtlasTab, picked_spec
+from smola_demo.ui.atlas_tab import AtlasTab
 from smola_demo.ui.loading import EngineHandle
+from smola_demo.ui.picker import picked_expert
 from smola_demo.ui.truth import truth_value
 from smola_demo.ui.truth_tab import TruthTab
 from smola_demo.ui.view import encode
@@ -220,16 +222,18 @@ def test_the_tabs_hand_out_their_files_only_when_asked(info, tmp_path):
     assert "No room." in json.loads(TruthTab(failed).loaded()[0])["message"]
 
 
-def test_taking_a_cards_expert_out_checks_what_the_page_sent():
+def test_taking_an_expert_out_checks_what_the_page_sent():
     info = FakeEngine().info()
-    assert picked_spec({"group": "text", "expert": 2}, info) == "text:2"
+    assert picked_expert({"group": "text", "expert": 2}, info) == "text:2"
     for bad in (None, "text", {"group": "audio", "expert": 2}, {"group": "text", "expert": 8},
                 {"group": "text", "expert": -1}, {"group": "text", "expert": "2"},
                 {"group": "text", "expert": True}, {"group": ["text"], "expert": 1}):  # fmt: skip
-        assert picked_spec(bad, info) is None
-    assert picked_spec({"group": "text", "expert": 2}, None) is None
-    tab = AtlasTab(EngineHandle.of(FakeEngine()))
-    spec, chips, tabs = tab.take_out(SimpleNamespace(_data={"group": "text", "expert": 2}))
+        assert picked_expert(bad, info) is None
+    assert picked_expert({"group": "text", "expert": 2}, None) is None
+    assert picked_expert({"group": "text", "expert": 2, "layer": None}, info) == "text:2"
+    assert picked_expert({"group": "text", "expert": 2, "layer": 3}, info) == "text:2@3"
+    assert picked_expert({"group": "text", "expert": 2, "layer": 99}, info) is None
+    spec, chips, tabs = ablation_handlers().take_out(SimpleNamespace(_data={"group": "text", "expert": 2}))
     assert spec == "text:2"
     assert json.loads(chips)["picked"]["text"] == [2]
     assert tabs.selected == "ablate"

@@ -89,13 +89,13 @@ def overlay(model: Any, folder: Path) -> str:
 def save_base(model: Any, folder: Path, facts: dict[str, Any], tower: bool = False) -> None:
     """Write connector and, if `tower`, vision tower as an embedded base, with `facts` on how it was made.
 
-    The tower's convolutions are stored in bfloat16, everything else as it is. An older base is replaced.
+    Matrices and convolutions are stored in bfloat16, biases and statistics as they are. An older base is replaced.
     """
     from safetensors.torch import save_file
 
     tensors = {name: t.detach().cpu().contiguous() for name, t in _state(model, tower).items()}
     for name, value in tensors.items():
-        if name.startswith(TOWER) and value.ndim > 1:
+        if value.ndim > 1:
             tensors[name] = value.to(torch.bfloat16)
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / (WEIGHTS + ".tmp")

@@ -127,7 +127,7 @@ def titles(layers: Sequence[int], names: Sequence[str]) -> dict[str, str]:
         "weight/value": f"Routing weight: a group's experts sum to 1 per token. {mean.capitalize()}.",
         "weight/difference": f"Routing weight minus uniform: 0 means an even share. {mean.capitalize()}.",
         "share/value": f"Contribution ‖w·B·A·x‖, share of its group's sum in the layer. {mean.capitalize()}.",
-        "share/difference": f"Contribution share minus uniform: 0 means an even share. {mean.capitalize()}.",
+        "share/difference": f"Share in group minus uniform: 0 means an even share. {mean.capitalize()}.",
     }
 
 
@@ -181,7 +181,7 @@ def _skeleton(groups: Sequence[str], layers: Sequence[str], experts: int) -> dic
         layout["annotations"].append({"x": 0, "y": domain[1], "text": f"{groups[i]} experts"})
         hover = (
             f"<b>{groups[i]} expert %{{y}}</b>, layer %{{customdata[0]}}<br>weight %{{customdata[1]}}"
-            "<br>contribution share %{customdata[2]}<br>contribution norm %{customdata[3]}<extra></extra>"
+            "<br>share in group %{customdata[2]}<br>contribution norm %{customdata[3]}<extra></extra>"
         )
         cells = {
             "x": list(range(len(layers))),

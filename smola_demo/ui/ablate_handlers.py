@@ -18,7 +18,7 @@ from smola_demo.ui import comparison, ranking
 from smola_demo.ui.answer import make_request
 from smola_demo.ui.loading import EngineHandle, StopFlags
 from smola_demo.ui.model_runs import ModelRuns, skip
-from smola_demo.ui.picker import cell_spec, picked_cell, picker_value
+from smola_demo.ui.picker import cell_spec, picked_cell, picked_expert, picker_value
 from smola_demo.ui.view import encode
 
 NO_PICTURE = "No picture yet: choose one on the Ask tab."
@@ -101,6 +101,11 @@ class AblateHandlers(ModelRuns):
         group, expert, layer = cell
         way = gr.update(visible=True, value=f"Take it out: {group} expert {expert}, layer {layer} →")
         return *self.given(cell_spec(*cell)), way
+
+    def take_out(self, event: gr.EventData) -> tuple[Any, ...]:
+        """An expert of another tab is to be taken out: the spec, the chips, and this tab in front."""
+        spec = picked_expert(getattr(event, "_data", None), self.handle.info)
+        return skip(3) if spec is None else (*self.given(spec), self.open())
 
     def pick_place(self, event: gr.EventData) -> tuple[Any, ...]:
         """A bar of the ranking was chosen: the spec, the chips, and the expert to look into."""

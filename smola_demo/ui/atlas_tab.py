@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import gradio as gr
-
 from smola_demo.config import GROUPS
 from smola_demo.plots.palette import scales
 from smola_demo.ui.atlas import atlas_value
-from smola_demo.ui.picker import picker_value
 from smola_demo.ui.view import encode, view
 from smola_demo.ui.wiring import QUIET
 
 if TYPE_CHECKING:
-    from smola_demo.results import EngineInfo
+    import gradio as gr
+
     from smola_demo.ui.ablate_tab import AblateTab
     from smola_demo.ui.loading import EngineHandle
 
@@ -51,30 +49,13 @@ class AtlasTab:
     def wire(self, ablate: AblateTab, tabs: gr.Tabs) -> None:
         """Connect events to handlers; an expert that is to be taken out goes to the Ablate tab."""
         self.view.expand(self.opened, None, self.view, queue=False, **QUIET)
-        self.view.select(self.take_out, None, [ablate.spec, ablate.picker, tabs], queue=False, **QUIET)
+        chosen = [ablate.spec, ablate.picker, tabs]
+        self.view.select(ablate.handlers.take_out, None, chosen, queue=False, **QUIET)
 
     def opened(self) -> str:
         """The tab is seen for the first time: all there is to show."""
         return encode(atlas_value(self.handle.info))
 
-    def take_out(self, event: gr.EventData) -> tuple[Any, ...]:
-        """The choice for the Ablate tab, and that tab in front."""
-        spec = picked_spec(getattr(event, "_data", None), self.handle.info)
-        if spec is None:
-            return gr.skip(), gr.skip(), gr.skip()
-        chosen = picker_value(self.handle.info, spec) | {"given": True}
-        return spec, encode(chosen), gr.Tabs(selected="ablate")
-
     def loaded(self) -> tuple[str]:
         """The engine is there, or will not come: the browser may ask."""
         return (encode(atlas_value(None) | {"message": self.handle.error}) if self.handle.error else ASK,)
-
-
-def picked_spec(data: Any, info: EngineInfo | None) -> str | None:
-    """Text of the ablation of a card's expert; None when the page sent what is not there."""
-    if info is None or not isinstance(data, dict):
-        return None
-    group, expert = data.get("group"), data.get("expert")
-    if group not in info.groups or type(expert) is not int or not 0 <= expert < info.num_experts:
-        return None
-    return f"{group}:{expert}"

@@ -100,6 +100,7 @@ def build(
         tab.wire()
         ablate.wire(tab, ablate_tab, tabs)
         compare.wire(tab)
+        explorer.wire(tab, ablate, tabs)
         atlas.wire(ablate, tabs)
         truth.wire()
         arrived = share.wire(tab, ablate, tabs, page)

@@ -86,12 +86,28 @@ def _shared(terms: Sequence[Term]) -> tuple[tuple[int, ...] | None, tuple[str, .
     return next(iter(found)) if len(found) == 1 else (None, None)
 
 
+def picked_expert(data: Any, info: EngineInfo | None) -> str | None:
+    """Spec of an expert of an atlas card or the explorer, in one layer if the page names one.
+
+    None when the page sent what is not there.
+    """
+    if isinstance(data, dict) and data.get("layer") is not None:
+        cell = picked_cell(data, info)
+        return None if cell is None else cell_spec(*cell)
+    if info is None or not isinstance(data, dict):
+        return None
+    group, expert = data.get("group"), data.get("expert")
+    if group not in info.groups or type(expert) is not int or not 0 <= expert < info.num_experts:
+        return None
+    return f"{group}:{expert}"
+
+
 def picked_cell(data: Any, info: EngineInfo | None) -> tuple[str, int, str] | None:
     """(group, expert, layer) of a click on the map, or None when the page sent what is not there."""
     if info is None or not isinstance(data, dict):
         return None
     group, expert, layer = data.get("group"), data.get("expert"), str(data.get("layer", ""))
-    if group not in info.groups or not isinstance(expert, int) or not 0 <= expert < info.num_experts:
+    if group not in info.groups or type(expert) is not int or not 0 <= expert < info.num_experts:
         return None
     named = re.fullmatch(r"(\d+)(?:-(\d+))?", layer)
     if not named or not all(int(n) in info.layers for n in named.groups() if n):

@@ -21,6 +21,7 @@ const showChoice = () => {
   find(".explorer-choice").textContent =
     `Chosen: ${expertName(state.group, state.expert)}, ${state.layer < 0 ? "all layers" : `layer ${layers[state.layer]}`}` +
     (state.token == null ? "." : `, token ${run.routing.label(state.token)}.`);
+  find(".take-out").textContent = `Take ${expertName(state.group, state.expert)} out →`;
 };
 
 // The one way to change what is shown.
@@ -38,6 +39,12 @@ slider.addEventListener("input", () => choose({ layer: Number(slider.value) }));
 find(".every-layer").addEventListener("click", () => choose({ layer: -1 }));
 groupPicker.addEventListener("change", () => choose({ group: Number(groupPicker.value) }));
 expertPicker.addEventListener("change", () => choose({ expert: Number(expertPicker.value) }));
+
+find(".take-out").addEventListener("click", () => {
+  const { groups, layers } = run.routing;
+  const layer = state.layer < 0 ? null : layers[state.layer];
+  trigger("select", { group: groups[state.group], expert: state.expert, layer });
+});
 
 find(".figures").append(
   wordsFigure(),
@@ -115,6 +122,20 @@ smola.setExplorerState = (wanted) => {
   if (run?.routing) choose(linked());
 };
 
+// The Ask tab's words open here. The last one was never read back: the one before it stands for it.
+let wordAsked = null;
+const askedWord = () => {
+  if (wordAsked == null || !run?.routing) return {};
+  const rows = answerWords().slice(0, wordAsked + 1).map(({ row }) => row);
+  wordAsked = null;
+  const token = rows.findLast((row) => row != null);
+  return token == null ? {} : { token };
+};
+smola.openWord = (index) => {
+  wordAsked = index;
+  if (run?.routing) choose(askedWord());
+};
+
 let ticket = 0;
 smola.live(props, watch, async (record) => {
   ticket += 1;
@@ -144,7 +165,7 @@ smola.live(props, watch, async (record) => {
       : "";
     find(".explorer-panel").hidden = find(".figures").hidden = false;
     keepChoice(before);
-    choose(linked());
+    choose({ ...linked(), ...askedWord() });
     find(".explorer").dataset.runs = ticket;
   } catch (error) {
     if (mine === ticket) clear(`This run cannot be shown (${error.message}): ask again.`);

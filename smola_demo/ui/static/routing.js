@@ -142,7 +142,7 @@ const fillTables = () => {
   const tables = value.groups.map((group, g) => {
     const phase = phaseOf(g);
     const said = phase ? value.frames[phase].note : "not used yet";
-    const table = el("table", {}, el("caption", {}, `${group} experts, ${measure === "weight" ? "weight" : "contribution share"}, ${said}`));
+    const table = el("table", {}, el("caption", {}, `${group} experts, ${measure === "weight" ? "weight" : "share of its group's contribution"}, ${said}`));
     const head = el("tr", {}, el("th", { scope: "col" }, "layer"));
     for (let e = 0; e < value.experts; e += 1) head.append(el("th", { scope: "col" }, `${e}`));
     table.append(el("thead", {}, head));
