@@ -89,7 +89,8 @@ def overlay(model: Any, folder: Path) -> str:
 def save_base(model: Any, folder: Path, facts: dict[str, Any], tower: bool = False) -> None:
     """Write connector and, if `tower`, vision tower as an embedded base, with `facts` on how it was made.
 
-    Matrices and convolutions are stored in bfloat16, biases and statistics as they are. An older base is replaced.
+    Matrices and convolutions are stored in bfloat16, biases and statistics as they are. An older base is
+    replaced.
     """
     from safetensors.torch import save_file
 
