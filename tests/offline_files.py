@@ -6,6 +6,7 @@ import base64
 import io
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from fake_engine import FakeEngine
@@ -24,6 +25,13 @@ class ShippedEngine(FakeEngine):
 
     def info(self) -> EngineInfo:
         return replace(super().info(), folder=str(self.folder))
+
+
+def shipped_info(folder) -> EngineInfo:
+    """What a small fake engine says of itself when its experts came from `folder`."""
+    engine = ShippedEngine(layers=3, experts=4)
+    engine.folder = folder
+    return engine.info()
 
 
 def jpeg(shade: int) -> str:
@@ -176,9 +184,9 @@ def metrics_file(info: EngineInfo, seed: int = 0) -> dict:
     }
 
 
-def write_files(folder, info: EngineInfo, **changed) -> None:
-    """Both files into a folder; `changed` replaces one by name, None leaves it out."""
+def write_files(info: EngineInfo, **changed) -> None:
+    """Both files beside its experts; `changed` replaces one by name, None leaves it out."""
     files = {"atlas": atlas_file(info), "metrics": metrics_file(info)} | changed
     for name, content in files.items():
         if content is not None:
-            (folder / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
+            (Path(info.folder) / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")

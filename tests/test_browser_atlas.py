@@ -37,7 +37,7 @@ def info():
 def url(tmp_path_factory):
     folder = tmp_path_factory.mktemp("experts")
     engine = shipped(folder)
-    write_files(folder, engine.info())
+    write_files(engine.info())
     with offline_page(ui.EngineHandle.of(engine)) as found:
         yield found
 
@@ -268,7 +268,7 @@ def test_what_is_missing_says_so_with_a_command(browser, tmp_path):
     engine = shipped(tmp_path)
     made = metrics_file(engine.info())
     del made["checks"]
-    write_files(tmp_path, engine.info(), atlas=None, metrics=made)
+    write_files(engine.info(), atlas=None, metrics=made)
     context = browser.new_context(**SCREENS["wide"])
     with offline_page(ui.EngineHandle.of(engine)) as url:
         tab = Tab(context.new_page(), url).open("atlas", "missing")

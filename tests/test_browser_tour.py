@@ -28,7 +28,7 @@ NOT_OURS = {"nested-interactive", "aria-required-children"}
 def served(tmp_path_factory):
     engine = ShippedEngine()
     engine.folder = tmp_path_factory.mktemp("experts")
-    write_files(engine.folder, engine.info())
+    write_files(engine.info())
     with serving(ui.EngineHandle.of(engine), ROOT / "assets") as url:
         yield url
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import shlex
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from fake_engine import FakeEngine
-from offline_files import ShippedEngine, atlas_file, write_files
+from offline_files import ShippedEngine, atlas_file, shipped_info, write_files
 from PIL import Image
 from tiny_experts import tiny_engine
 from ui_calls import ablation_handlers
@@ -38,13 +37,7 @@ SECTIONS = ("tasks", "looking", "correlation", "answer_changed", "effect", "rout
 
 @pytest.fixture
 def info(tmp_path):
-    engine = ShippedEngine(layers=3, experts=4)
-    engine.folder = tmp_path
-    return engine.info()
-
-
-def write(info, **changed):
-    write_files(Path(info.folder), info, **changed)
+    return shipped_info(tmp_path)
 
 
 def section(value, name):
@@ -170,9 +163,9 @@ def spoil(made, how):
     ["weight", "bool", "above 1", "task", "layer", "picture", "inner", "twice", "fewer", "when", "word"],
 )
 def test_a_damaged_atlas_is_refused(info, how):
-    write(info)
+    write_files(info)
     assert atlas_value(info)["state"] == "shown"
-    write(info, atlas=spoil(atlas_file(info), how))
+    write_files(info, atlas=spoil(atlas_file(info), how))
     value = atlas_value(info)
     assert value["state"] == "missing"
     assert "damaged" in value["message"]
@@ -188,7 +181,7 @@ def test_a_damaged_atlas_is_refused(info, how):
     ],
 )
 def test_files_of_other_experts_are_refused(info, change, said):
-    write(info)
+    write_files(info)
     for value in (atlas_value(replace(info, **change)), truth_value(replace(info, **change))):
         assert value["state"] == "missing"
         assert said in value["message"]
@@ -205,7 +198,7 @@ def test_even_shares_count_the_experts_that_serve_a_token():
 
 
 def test_the_tabs_hand_out_their_files_only_when_asked(info, tmp_path):
-    write(info)
+    write_files(info)
     engine = ShippedEngine(layers=3, experts=4)
     engine.folder = tmp_path
     handle = EngineHandle.of(engine)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-from offline_files import ShippedEngine, interval, metrics_file, write_files
+from offline_files import interval, metrics_file, shipped_info, write_files
 
 from smola_demo.ui.truth import NOT_COMPARED, truth_value
 from smola_demo.ui.truth_checks import Interval, apart, foretells
@@ -13,13 +11,7 @@ from smola_demo.ui.truth_checks import Interval, apart, foretells
 
 @pytest.fixture
 def info(tmp_path):
-    engine = ShippedEngine(layers=3, experts=4)
-    engine.folder = tmp_path
-    return engine.info()
-
-
-def write(info, **changed):
-    write_files(Path(info.folder), info, **changed)
+    return shipped_info(tmp_path)
 
 
 def section(value, name):
@@ -29,9 +21,9 @@ def section(value, name):
 def test_metrics_without_steps_or_with_an_ablation(info):
     old = metrics_file(info)
     del old["steps"]
-    write(info, metrics=old)
+    write_files(info, metrics=old)
     assert "an earlier state" in truth_value(info)["note"]
-    write(info, metrics=metrics_file(info) | {"ablation": "visual:3"})
+    write_files(info, metrics=metrics_file(info) | {"ablation": "visual:3"})
     assert "with visual:3 taken out" in truth_value(info)["message"]
 
 
@@ -49,7 +41,7 @@ def test_a_tasks_verdict_follows_its_interval(info, low, high, verdict):
     made = metrics_file(info)
     made["tasks"] = {"vqa": made["tasks"]["vqa"]}
     made["tasks"]["vqa"]["against"] |= {"difference": (low + high) / 2, "ci95": [low, high]}
-    write(info, metrics=made)
+    write_files(info, metrics=made)
     shown = section(truth_value(info), "tasks")
     assert shown["verdicts"][0]["text"] == f"vqa: {verdict}"
     assert shown["table"]["rows"][0][1] == verdict
@@ -64,7 +56,7 @@ def test_a_tasks_verdict_follows_its_interval(info, low, high, verdict):
 def test_looking_is_told_both_ways(info, ends, said):
     made = metrics_file(info)
     made["looking"] = {"coco": made["looking"]["coco"] | {"gain": sum(ends) / 2, "ci95": ends}}
-    write(info, metrics=made)
+    write_files(info, metrics=made)
     assert said in section(truth_value(info), "looking")["verdicts"][0]["text"]
 
 
@@ -107,7 +99,7 @@ def test_router_maps_are_told_apart_by_their_distance_from_even(info, trained, r
 
     made = metrics_file(info)
     made["checks"]["routers"] |= {"trained": flat(trained), "random": flat(random)}
-    write(info, metrics=made)
+    write_files(info, metrics=made)
     text = section(truth_value(info), "routers")["verdicts"][0]["text"]
     assert said in text
     assert f"trained {trained:.4f}, random {random:.4f}" in text
@@ -117,7 +109,7 @@ def test_router_maps_are_told_apart_by_their_distance_from_even(info, trained, r
 def test_what_is_not_there_says_so_and_leaves_the_rest(info, gone):
     made = metrics_file(info)
     del made[gone]
-    write(info, metrics=made)
+    write_files(info, metrics=made)
     value = truth_value(info)
     missing = [s["name"] for s in value["sections"] if s["state"] == "missing"]
     assert missing == [gone]
@@ -129,7 +121,7 @@ def test_scores_without_a_comparison_are_shown_as_such(info):
     made = metrics_file(info)
     for task in made["tasks"].values():
         del task["against"]
-    write(info, metrics=made)
+    write_files(info, metrics=made)
     value = truth_value(info)
     shown = section(value, "tasks")
     assert shown["state"] == "shown"
@@ -151,7 +143,7 @@ def test_scores_without_a_comparison_are_shown_as_such(info):
 def test_one_damaged_check_leaves_the_others(info, name, spoilt):
     made = metrics_file(info)
     made["checks"][name] = spoilt
-    write(info, metrics=made)
+    write_files(info, metrics=made)
     value = truth_value(info)
     assert [s["name"] for s in value["sections"] if s["state"] == "missing"] == [name]
     assert "damaged" in section(value, name)["message"]
