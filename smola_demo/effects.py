@@ -22,8 +22,17 @@ if TYPE_CHECKING:
 
     from smola_demo.adapter import Adapter
     from smola_demo.backbone.base import Backbone, Encoded
-    from smola_demo.sweep import Place
     from smola_demo.trace import RoutingTrace
+
+
+@dataclass(frozen=True)
+class Place:
+    """One expert and where it is taken out: "all" its layers, one "layer 12", or one "projection q_proj"."""
+
+    group: str
+    expert: int
+    where: str
+    spec: AblationSpec
 
 
 @dataclass(frozen=True)

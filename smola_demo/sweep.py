@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from smola_demo.ablation import AblationError, AblationSpec, Term, resolve
-from smola_demo.effects import GivenAnswer
+from smola_demo.effects import GivenAnswer, Place
 from smola_demo.generation import generate
 from smola_demo.results import Effect, Progress, RandomRemoval, Sweep
 
@@ -24,16 +23,6 @@ if TYPE_CHECKING:
 ROWS = 8  # ablations that run as one batch: more gain little and cost memory
 RANDOM_REMOVALS = 8
 SEED = 0
-
-
-@dataclass(frozen=True)
-class Place:
-    """One expert and where it is taken out: "all" its layers, one "layer 12", or one "projection q_proj"."""
-
-    group: str
-    expert: int
-    where: str
-    spec: AblationSpec
 
 
 def leave_one_out(adapter: Adapter, by: str, expert: str | None) -> list[Place]:

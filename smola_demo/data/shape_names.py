@@ -1,13 +1,16 @@
-"""Names and grammar for questions on drawn shapes."""
+"""A drawn shape as questions see it: its names, where it is, and the grammar to speak of it."""
 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Sequence
+
+    from smola_demo.data import ground
 
 FORMS = (
     "circle", "square", "triangle", "rectangle", "star", "diamond",
@@ -18,6 +21,25 @@ COLOR_NAMES = (
     "pink", "brown", "black", "white", "gray", "teal",
 )  # fmt: skip
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One object: its names and where it is; x, y and radius in pixels of a 256-pixel picture."""
+
+    form: str
+    color: str
+    rgb: ground.RGB
+    x: float
+    y: float
+    radius: float
+    angle: float
+    stretch: float
+
+    @property
+    def kind(self) -> str:
+        """Colour and form: "red circle"."""
+        return f"{self.color} {self.form}"
 
 
 def article(noun: str) -> str:

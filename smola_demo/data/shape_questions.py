@@ -27,7 +27,7 @@ from smola_demo.data.shape_names import (
 )
 
 if TYPE_CHECKING:
-    from smola_demo.data.shapes import Shape
+    from smola_demo.data.shape_names import Shape
 
 Asker = Callable[[random.Random, "Sequence[Shape]"], "QA | None"]
 

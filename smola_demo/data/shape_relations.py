@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Sequence
 
-    from smola_demo.data.shapes import Shape
+    from smola_demo.data.shape_names import Shape
 
 _CLEAR = 22  # pixels of a 256-pixel picture between two centres that nobody overlooks
 _FAR = {

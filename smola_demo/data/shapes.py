@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
 from smola_demo.data import ground, shape_questions
 from smola_demo.data.row import Scene
+from smola_demo.data.shape_names import Shape
 
 SIDE = 256
 SHARPEN = 2  # drawn at twice the size, so that edges come out smooth
@@ -20,25 +20,6 @@ LAYOUTS = ("scatter", "scatter", "scatter", "row", "column", "grid", "single", "
 HELD_OUT_LAYOUTS = ("ring",)
 
 Point = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Shape:
-    """One object: its names and where it is; x, y and radius in pixels of a 256-pixel picture."""
-
-    form: str
-    color: str
-    rgb: ground.RGB
-    x: float
-    y: float
-    radius: float
-    angle: float
-    stretch: float
-
-    @property
-    def kind(self) -> str:
-        """Colour and form: "red circle"."""
-        return f"{self.color} {self.form}"
 
 
 def _regular(corners: int, inner: float = 0.0) -> list[Point]:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from smola_demo.ui.ask_handlers import AskHandlers
-    from smola_demo.ui.explorer_tab import ExplorerTab
 
 LABELS = {"vqa": "Short question", "read": "Read text", "ask": "Ask freely"}
 
@@ -27,8 +26,8 @@ LABELS = {"vqa": "Short question", "read": "Read text", "ask": "Ask freely"}
 class AskTab:
     """The tab's components. Call `layout` inside gr.Blocks, then `wire`."""
 
-    def __init__(self, handlers: AskHandlers, explorer: ExplorerTab) -> None:
-        self.handlers, self.explorer = handlers, explorer
+    def __init__(self, handlers: AskHandlers) -> None:
+        self.handlers = handlers
 
     def layout(self, below: Callable[[], None] = lambda: None) -> None:
         """Place two columns that become one on a phone. `below` places what follows the answer."""
@@ -71,8 +70,8 @@ class AskTab:
         )
         self.ask_button, self.stop_button = run_buttons("Ask", "ask")
 
-    def wire(self) -> None:
-        """Connect events to handlers."""
+    def wire(self, explorer: gr.HTML) -> None:
+        """Connect events to handlers; `explorer` is the view that takes a finished run."""
         do = self.handlers
         asked = [self.image, self.task, self.question]
         self.asked = connect_run(
@@ -80,7 +79,7 @@ class AskTab:
             do,
             do.ask,
             asked,
-            [self.answer, self.routing, self.explorer.view],
+            [self.answer, self.routing, explorer],
             [self.ask_button, self.stop_button],
         )
         self.stop_button.click(do.stop, None, None, queue=False, **QUIET)

@@ -77,7 +77,7 @@ def build(
         gr.HTML(HEADER)
         status = view("note", {"text": handle.status, "kind": "loading"}, label="Loading", elem_id="loading")
         explorer = ExplorerTab()
-        tab = AskTab(AskHandlers(handle, stops, examples, gpu), explorer)
+        tab = AskTab(AskHandlers(handle, stops, examples, gpu))
         ablate = AblateTab(AblateHandlers(handle, stops, gpu))
         compare = CompareTab(CompareHandlers(handle, stops, gpu))
         atlas, truth = AtlasTab(handle), TruthTab(handle)
@@ -97,13 +97,13 @@ def build(
             with gr.Tab("Is it true?", id="truth", elem_id="tab-truth", render_children=True):
                 truth.layout()
         gr.HTML(footer(root))
-        tab.wire()
+        tab.wire(explorer.view)
         ablate.wire(tab, ablate_tab, tabs)
         compare.wire(tab)
         explorer.wire(tab, ablate, tabs)
         atlas.wire(ablate, tabs)
         truth.wire()
-        arrived = share.wire(tab, ablate, tabs, page)
+        arrived = share.wire(tab, explorer.view, ablate, tabs, page)
         waiting = [*tab.waiting, *ablate.waiting, *compare.waiting, atlas.view, truth.view]
         timer = gr.Timer(1.0)
 

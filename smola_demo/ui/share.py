@@ -74,10 +74,10 @@ class Share:
             "recorded": [title for _, title in self.shipped],
         }
 
-    def wire(self, ask: AskTab, ablate: AblateTab, tabs: gr.Tabs, page: gr.Blocks) -> Any:
+    def wire(self, ask: AskTab, explorer: gr.HTML, ablate: AblateTab, tabs: gr.Tabs, page: gr.Blocks) -> Any:
         """Connect events to handlers. Returns the event that follows the page's link when it is opened."""
         self.ablation = ablate.handlers
-        shown = [ask.answer, ask.routing, ask.explorer.view, self.note]
+        shown = [ask.answer, ask.routing, explorer, self.note]
         keep: dict[str, Any] = {
             "fn": None,
             "inputs": [*shown, ask.image],
