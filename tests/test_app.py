@@ -13,6 +13,7 @@ from fake_engine import FakeEngine
 from PIL import Image
 
 from smola_demo import ui
+from smola_demo.config import PRECISIONS
 from smola_demo.results import Answer, Request
 from smola_demo.ui.loading import EngineHandle
 from smola_demo.ui.view import encode
@@ -102,3 +103,17 @@ def test_fake_engine_answers_from_its_input_alone():
     assert one.trace.weight.tobytes() == two.trace.weight.tobytes()
     other = list(FakeEngine().answer(Request(Image.new("RGB", (9, 9), "gold"), "caption")))[-1]
     assert one.tokens != other.tokens
+
+
+def test_every_checkpoint_is_on_offer_in_every_precision(monkeypatch):
+    import app
+    from smola_demo.engine import Engine
+    from smola_demo.experts import checkpoint_names
+
+    monkeypatch.setattr(Engine, "load", lambda *asked: asked)
+    info = replace(FakeEngine().info(), experts="mine", folder="/somewhere/mine")
+    made = app.variants_builder(app.parser().parse_args(["--backbone", "embedded"]))(info)
+    assert set(made) == {f"{name} in {p}" for name in [*checkpoint_names(), "mine"] for p in PRECISIONS}
+    assert made["mine in fp32"]() == ("embedded", "/somewhere/mine", "fp32")
+    bare = app.variants_builder(app.parser().parse_args([]))(replace(info, experts="none", folder=""))
+    assert bare["none in nf4"]() == ("embedded", "none", "nf4")
