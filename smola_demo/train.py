@@ -4,8 +4,7 @@ Stage "words" brings the embedded backbone's connector (and its vision tower, if
 words, without running the language model; "align" trains the same through it, with experts beside it if
 `experts_output` says so; "experts" trains routers and experts on the frozen backbone. All see the quantized
 weights that inference uses.
-The loss is the mean cross-entropy of the answer tokens; Soft MoE needs no balancing term
-(arXiv 2308.00951).
+The losses are in `losses`; Soft MoE needs no balancing term (arXiv 2308.00951).
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ DEV_SEED = 1_000_003  # of the development stream; which rows are development ro
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a finished run reports; losses are nats per answer token, dev_loss on held-out rows."""
+    """What a finished run reports; losses as its stage counts them (see losses), dev_loss on held-out rows."""
 
     checkpoint: str
     steps: int

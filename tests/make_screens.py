@@ -41,6 +41,8 @@ def visit(page: Page) -> None:
     page.click("#rank")
     page.wait_for_selector(".ranking[data-state=done]")
     show(page, "compare")
+    page.locator("#experts-b label", has_text="some taken out").click()
+    page.locator("#spec-b :is(input, textarea)").first.fill("multimodal:0-3")
     page.click("#compare")
     page.wait_for_selector(".contrast[data-state=done]")
 
