@@ -44,7 +44,7 @@ DEV_SEED = 1_000_003  # of the development stream; which rows are development ro
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a finished run reports; losses as its stage counts them (see losses), dev_loss on held-out rows."""
+    """What a finished run reports; losses as its stage counts them, dev_loss on held-out rows."""
 
     checkpoint: str
     steps: int
