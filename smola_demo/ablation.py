@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from smola_demo.ablation_spec import ALL, KINDS, AblationError, AblationSpec, Term, ranges, short
-from smola_demo.smola import Removal
+from smola_demo.context import Removal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from smola_demo.smola import Call, Router, SmolaLinear, SmolaMixture, TokenContext
+from smola_demo.context import Call, TokenContext
+from smola_demo.smola import Router, SmolaLinear, SmolaMixture
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from smola_demo import __version__
+from smola_demo.context import TEXT, VISUAL
 from smola_demo.effects import GivenAnswer
 from smola_demo.results import Answer, Request
-from smola_demo.smola import TEXT, VISUAL
 from smola_demo.sweep import ROWS, leave_one_out
 
 if TYPE_CHECKING:

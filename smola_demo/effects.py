@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from smola_demo.ablation import AblationSpec, resolve
+from smola_demo.context import TEXT
 from smola_demo.generation import score
-from smola_demo.smola import TEXT
 from smola_demo.trace import divergence
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from smola_demo.ablation import AblationSpec, resolve
-from smola_demo.smola import TokenContext
+from smola_demo.context import TokenContext
 from smola_demo.trace import Recorder, capture
 
 if TYPE_CHECKING:

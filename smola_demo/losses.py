@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from smola_demo.context import TokenContext
 from smola_demo.packing import IGNORED, PackedBatch
-from smola_demo.smola import TokenContext
 
 if TYPE_CHECKING:
     from smola_demo.adapter import Adapter

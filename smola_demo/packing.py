@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from smola_demo.context import PAD, VISUAL
 from smola_demo.data.mixture import Mixture
-from smola_demo.smola import PAD, VISUAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -13,13 +13,13 @@ with x̃ = x_t (token routing) or the slots (prefix routing).
 It is a LoRA of rank g·e·r whose hidden units are weighted in blocks of r, so all groups and experts
 run as two dense products: one with every A, one with every B.
 
-This file knows tensors and calls. It knows no transformers model, no layer name, no file and no page.
+This file knows tensors; the facts of a call are in context. It knows no transformers model, no layer name, no
+file and no page.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -27,83 +27,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from smola_demo.config import Group, SmolaConfig
+    from smola_demo.config import SmolaConfig
+    from smola_demo.context import Call, Removal, Step
 
-PAD, TEXT, VISUAL = -1, 0, 1
 NORM_EPSILON = 1e-6  # inside the square root, as in the Soft MoE authors' router
-
-
-@dataclass(frozen=True)
-class Removal:
-    """Which experts one linear leaves out, per batch row (one call can try many ablations at once).
-
-    keep          (b, g, e) bool, False where an expert's output is taken out
-    renormalize   (b,) bool, the rest of the group is re-weighted to sum to 1
-    mean          (b,) bool, a removed output is replaced by its mean over the prompt instead of by nothing
-    """
-
-    keep: Tensor
-    renormalize: Tensor
-    mean: Tensor
-
-
-@dataclass
-class TokenContext:
-    """The facts of one call: made for it, handed to every wrapped linear, dropped after it.
-
-    modality    (b, t) int8, PAD, TEXT or VISUAL by the token's origin; tokens beyond it are generated text
-    is_answer   (b, t) bool, tokens the prompt does not contain: they never enter a slot
-    removals    what each mixture leaves out; empty when nothing is ablated
-    slots       per mixture, the experts' hidden values of the slots, (b, g, e, s, r): filled by the prompt
-    means       per mixture, the mean hidden values over the prompt, (b, g, e, r): for "mean" ablations
-    """
-
-    modality: Tensor
-    is_answer: Tensor
-    removals: dict[nn.Module, Removal] = field(default_factory=dict[nn.Module, Removal])
-    slots: dict[nn.Module, Tensor] = field(default_factory=dict[nn.Module, Tensor])
-    means: dict[nn.Module, Tensor] = field(default_factory=dict[nn.Module, Tensor])
-
-    def step(self, offset: int, length: int, device: torch.device) -> Step:
-        """The facts of the `length` tokens from `offset` on: what one forward pass of the decoder sees."""
-        known = self.modality[:, offset : offset + length]
-        is_answer = self.is_answer[:, offset : offset + length]
-        extra = length - known.shape[1]
-        if extra:  # decoding has gone past the prompt
-            known = F.pad(known, (0, extra), value=TEXT)
-            is_answer = F.pad(is_answer, (0, extra), value=True)
-        is_prompt = ~is_answer & (known != PAD)
-        return Step(self, known.to(device), is_prompt.to(device), bool(is_prompt.any()))
-
-
-@dataclass(frozen=True)
-class Step:
-    """The facts of one forward pass: modality and is_prompt (b, t), reads_prompt if any token is prompt."""
-
-    context: TokenContext
-    modality: Tensor
-    is_prompt: Tensor
-    reads_prompt: bool
-    _serves: dict[tuple[Group, ...], Tensor] = field(default_factory=dict["tuple[Group, ...]", Tensor])
-
-    def serves(self, groups: tuple[Group, ...]) -> Tensor:
-        """(b, t, g) bool: whether a group's experts work on a token. Padding is served by none."""
-        if groups not in self._serves:
-            masks = {
-                "visual": self.modality == VISUAL,
-                "text": self.modality == TEXT,
-                "multimodal": self.modality != PAD,
-            }
-            self._serves[groups] = torch.stack([masks[group] for group in groups], dim=-1)
-        return self._serves[groups]
-
-
-@dataclass
-class Call:
-    """The one place where all wrapped linears of a model find the present step."""
-
-    step: Step | None = None
-    enabled: bool = True
 
 
 class Routing(NamedTuple):
@@ -145,18 +72,28 @@ class Router(nn.Module):
         self.phi = nn.Parameter(torch.randn(shape) / math.sqrt(width))
         self.scale = nn.Parameter(torch.full(shape[:1], float(config.router_scale)))
 
-    def routing_logits(self, x: Tensor) -> Tensor:
-        """Scaled cosine of each token with each slot's direction. x (b, t, d) → (b, t, g, e, s), float32."""
+    def directions(self) -> Tensor:
+        """phi at unit length times its group's scale, (g·e·s, d) float32: what x / ‖x‖ is multiplied with."""
+        phi = self.phi.float()
+        return (phi * _inverse_norm(phi) * self.scale.float().view(-1, 1, 1, 1)).flatten(0, 2)
+
+    def routing_logits(self, x: Tensor, product: Tensor | None = None) -> Tensor:
+        """Scaled cosine of each token with each slot's direction. x (b, t, d) → (b, t, g, e, s), float32.
+
+        product: x times the directions, (b, t, g·e·s) float32, where the caller has it already.
+        """
         # Both softmaxes need float32, whatever the model runs in.
         with torch.autocast(x.device.type, enabled=False):
-            x, phi = x.float(), self.phi.float()
-            phi = phi * _inverse_norm(phi) * self.scale.view(-1, 1, 1, 1)
-            logits = F.linear(x, phi.flatten(0, 2)) * _inverse_norm(x)
-        return logits.view(*x.shape[:-1], *self.phi.shape[:3])
+            x = x.float()
+            product = F.linear(x, self.directions()) if product is None else product
+            return (product * _inverse_norm(x)).view(*x.shape[:-1], *self.phi.shape[:3])
 
-    def forward(self, x: Tensor, step: Step) -> Routing:
-        """x (b, t, d) → the weights of this step; dispatch weights only if it holds prompt tokens to pool."""
-        logits = self.routing_logits(x)
+    def forward(self, x: Tensor, step: Step, product: Tensor | None = None) -> Routing:
+        """x (b, t, d) → the weights of this step; dispatch weights only if it holds prompt tokens to pool.
+
+        product: as in `routing_logits`.
+        """
+        logits = self.routing_logits(x, product)
         serves = step.serves(self.groups)
         combine = torch.softmax(logits.flatten(-2), dim=-1).view_as(logits) * serves[..., None, None]
         if not (self.pools and step.reads_prompt):
@@ -210,25 +147,52 @@ class SmolaMixture(nn.Module):
         super().__init__()
         self.router = router if router is not None else Router(config, d)
         self.experts = Experts(config, d, o)
+        self._inward: tuple[tuple[int, ...], Tensor] | None = None
 
     def forward(self, x: Tensor, step: Step) -> Mixture:
         """x (b, t, d) → Mixture. Raises RuntimeError when prefix routing is to decode with no prompt read."""
-        routing = self.router(x, step)
+        product = down = None
+        if self._fuses(x):
+            slots = self.router.phi.shape[:3].numel()
+            product, down = F.linear(x.float(), self._inward_weights()).split_with_sizes(
+                [slots, self.experts.A.shape[:3].numel()], dim=-1
+            )
+            down = down.view(*x.shape[:-1], *self.experts.A.shape[:3])
+        routing = self.router(x, step, product)
         weights = routing.combine_weights
         removal = step.context.removals.get(self)
         if removal is not None:
             weights = _remove(weights, removal)
-        hidden = self._hidden(x.to(self.experts.A.dtype), weights, routing, step)
+        if down is None and not self.router.pools:
+            down = self.experts.down(x.to(self.experts.A.dtype))
+        hidden = self._hidden(x, down, weights, routing, step)
         if removal is not None and bool(removal.mean.any()):
-            full = self._hidden(x.to(self.experts.A.dtype), routing.combine_weights, routing, step)
+            full = self._hidden(x, down, routing.combine_weights, routing, step)
             hidden = self._replace_by_mean(hidden, full, removal, step)
         return Mixture(self.experts.up(hidden), weights.sum(-1), hidden)
 
-    def _hidden(self, x: Tensor, weights: Tensor, routing: Routing, step: Step) -> Tensor:
-        """Weighted hidden values (b, t, g, e, r), of the tokens themselves or of the slots they read."""
-        if not self.router.pools:
-            hidden = self.experts.down(x)
-            return hidden * weights.to(hidden.dtype)
+    def _fuses(self, x: Tensor) -> bool:
+        """Whether router and experts may read the token in one float32 product: where nothing is trained."""
+        quiet = not (torch.is_grad_enabled() or torch.is_autocast_enabled(x.device.type))
+        return quiet and not self.router.pools and self.experts.A.dtype == torch.float32
+
+    def _inward_weights(self) -> Tensor:
+        """Directions over A, (g·e·s + g·e·r, d), made anew when a parameter has changed or moved."""
+        parameters = (self.router.phi, self.router.scale, self.experts.A)
+        made_from = tuple(n for p in parameters for n in (p.data_ptr(), p._version))  # noqa: SLF001  torch names it so
+        if self._inward is None or self._inward[0] != made_from:
+            with torch.inference_mode(False), torch.no_grad():
+                weights = torch.cat([self.router.directions(), self.experts.A.flatten(0, 2)])
+            self._inward = made_from, weights
+        return self._inward[1]
+
+    def _hidden(
+        self, x: Tensor, down: Tensor | None, weights: Tensor, routing: Routing, step: Step
+    ) -> Tensor:
+        """Weighted hidden values (b, t, g, e, r), of the tokens (`down`) or of the slots they read."""
+        if down is not None:
+            return down * weights.to(down.dtype)
+        x = x.to(self.experts.A.dtype)
         slots = step.context.slots
         if routing.dispatch_weights is not None:
             pooled = torch.einsum("btges,btd->bgesd", routing.dispatch_weights.to(x.dtype), x)

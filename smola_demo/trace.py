@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from smola_demo.config import GROUPS
-from smola_demo.smola import PAD, TEXT, VISUAL, Mixture
+from smola_demo.context import PAD, TEXT, VISUAL
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from smola_demo.adapter import Adapter
-    from smola_demo.smola import SmolaMixture
+    from smola_demo.smola import Mixture, SmolaMixture
 
 PROMPT, ANSWER = 0, 1
 TINY = 1e-30  # keeps a quotient finite where it is not used

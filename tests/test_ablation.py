@@ -14,7 +14,8 @@ from torch import Tensor
 from smola_demo.ablation import KINDS, AblationError, AblationSpec, Term, resolve
 from smola_demo.adapter import Adapter
 from smola_demo.config import SmolaConfig
-from smola_demo.smola import Mixture, TokenContext
+from smola_demo.context import TokenContext
+from smola_demo.smola import Mixture
 
 both = pytest.mark.parametrize("config", BOTH, ids=routing_name)
 parse = AblationSpec.parse

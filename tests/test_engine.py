@@ -132,7 +132,7 @@ def _score(engine: Engine, answer: Answer, spec: str) -> float:
     row = backbone.encode(request().image, backbone.prompt("vqa", "What is it?"))
     total, ids = 0.0, [token.id for token in answer.tokens]
     from smola_demo.ablation import resolve
-    from smola_demo.smola import TokenContext
+    from smola_demo.context import TokenContext
 
     removals = resolve([AblationSpec.parse(spec)], adapter.config, adapter.sites).removals
     for i, token in enumerate(ids):

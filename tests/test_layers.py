@@ -16,6 +16,7 @@ ROOT = Path(__file__).parent.parent
 LEVELS = {
     "smola_demo": 0,
     "config": 0,
+    "context": 1,
     "smola": 1,
     "adapter": 2,
     "adapter_files": 2,

@@ -10,9 +10,9 @@ from tiny import tiny_backbone
 from tiny_experts import with_experts
 
 from smola_demo.config import TrainConfig
+from smola_demo.context import PAD, TokenContext
 from smola_demo.losses import AnswerLoss
 from smola_demo.packing import IGNORED, loader, pack
-from smola_demo.smola import PAD, TokenContext
 
 QUESTIONS = (("What is it?", "a dog"), ("How many are there in all?", "3"), ("Where?", "on the left"))
 

@@ -13,7 +13,8 @@ from reference import PAD, TEXT, VISUAL, loop, values_of
 from torch import Tensor, nn
 
 from smola_demo.config import GROUPS, SmolaConfig
-from smola_demo.smola import Call, Removal, SmolaLinear, SmolaMixture, TokenContext
+from smola_demo.context import Call, Removal, TokenContext
+from smola_demo.smola import SmolaLinear, SmolaMixture
 
 D, OUT = 12, 10
 TOKEN = SmolaConfig(num_experts=3, rank=2)

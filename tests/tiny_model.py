@@ -9,7 +9,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from smola_demo.adapter import Adapter, attach
 from smola_demo.config import SmolaConfig
-from smola_demo.smola import PAD, TEXT, VISUAL, TokenContext
+from smola_demo.context import PAD, TEXT, VISUAL, TokenContext
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

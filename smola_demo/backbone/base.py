@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from smola_demo.smola import PAD, TEXT, VISUAL
+from smola_demo.context import PAD, TEXT, VISUAL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,7 +16,7 @@ from smola_demo.backbone.base import Backbone, Encoded
 from smola_demo.backbone.connector import overlay, revision_of
 from smola_demo.backbone.quantization import dequantize_linears, keep_exact
 from smola_demo.backbone.store import checkpoint, load_model, load_processor
-from smola_demo.smola import TEXT, VISUAL
+from smola_demo.context import TEXT, VISUAL
 
 if TYPE_CHECKING:
     from pathlib import Path

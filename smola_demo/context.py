@@ -1,0 +1,91 @@
+"""The facts of one call that every wrapped linear must know: what each token is, and what is taken out.
+
+Axes as in smola: b batch · t token · g group · e expert · s slot · r rank
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from smola_demo.config import Group
+
+PAD, TEXT, VISUAL = -1, 0, 1
+
+
+@dataclass(frozen=True)
+class Removal:
+    """Which experts one linear leaves out, per batch row (one call can try many ablations at once).
+
+    keep          (b, g, e) bool, False where an expert's output is taken out
+    renormalize   (b,) bool, the rest of the group is re-weighted to sum to 1
+    mean          (b,) bool, a removed output is replaced by its mean over the prompt instead of by nothing
+    """
+
+    keep: Tensor
+    renormalize: Tensor
+    mean: Tensor
+
+
+@dataclass
+class TokenContext:
+    """The facts of one call: made for it, handed to every wrapped linear, dropped after it.
+
+    modality    (b, t) int8, PAD, TEXT or VISUAL by the token's origin; tokens beyond it are generated text
+    is_answer   (b, t) bool, tokens the prompt does not contain: they never enter a slot
+    removals    what each mixture leaves out; empty when nothing is ablated
+    slots       per mixture, the experts' hidden values of the slots, (b, g, e, s, r): filled by the prompt
+    means       per mixture, the mean hidden values over the prompt, (b, g, e, r): for "mean" ablations
+    """
+
+    modality: Tensor
+    is_answer: Tensor
+    removals: dict[nn.Module, Removal] = field(default_factory=dict[nn.Module, Removal])
+    slots: dict[nn.Module, Tensor] = field(default_factory=dict[nn.Module, Tensor])
+    means: dict[nn.Module, Tensor] = field(default_factory=dict[nn.Module, Tensor])
+
+    def step(self, offset: int, length: int, device: torch.device) -> Step:
+        """The facts of the `length` tokens from `offset` on: what one forward pass of the decoder sees."""
+        known = self.modality[:, offset : offset + length]
+        is_answer = self.is_answer[:, offset : offset + length]
+        extra = length - known.shape[1]
+        if extra:  # decoding has gone past the prompt
+            known = F.pad(known, (0, extra), value=TEXT)
+            is_answer = F.pad(is_answer, (0, extra), value=True)
+        is_prompt = ~is_answer & (known != PAD)
+        return Step(self, known.to(device), is_prompt.to(device), bool(is_prompt.any()))
+
+
+@dataclass(frozen=True)
+class Step:
+    """The facts of one forward pass: modality and is_prompt (b, t), reads_prompt if any token is prompt."""
+
+    context: TokenContext
+    modality: Tensor
+    is_prompt: Tensor
+    reads_prompt: bool
+    _serves: dict[tuple[Group, ...], Tensor] = field(default_factory=dict["tuple[Group, ...]", Tensor])
+
+    def serves(self, groups: tuple[Group, ...]) -> Tensor:
+        """(b, t, g) bool: whether a group's experts work on a token. Padding is served by none."""
+        if groups not in self._serves:
+            masks = {
+                "visual": self.modality == VISUAL,
+                "text": self.modality == TEXT,
+                "multimodal": self.modality != PAD,
+            }
+            self._serves[groups] = torch.stack([masks[group] for group in groups], dim=-1)
+        return self._serves[groups]
+
+
+@dataclass
+class Call:
+    """The one place where all wrapped linears of a model find the present step."""
+
+    step: Step | None = None
+    enabled: bool = True

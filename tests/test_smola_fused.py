@@ -1,0 +1,67 @@
+"""Where nothing is trained, one product reads a token for router and experts: same numbers, never stale."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from test_smola import PREFIX, TOKEN, context, inputs, made, removal, run
+
+from smola_demo.smola import SmolaMixture
+
+
+@pytest.fixture
+def products(monkeypatch):
+    """How many mixtures took the one product."""
+    taken = []
+    fuses = SmolaMixture._fuses
+
+    def counted(self, x):
+        taken.append(fuses(self, x))
+        return taken[-1]
+
+    monkeypatch.setattr(SmolaMixture, "_fuses", counted)
+    return taken
+
+
+@pytest.mark.parametrize("kind", ["nothing", "zero", "renormalize", "mean"])
+def test_one_product_is_the_two(kind, products):
+    mixture, x = made(TOKEN), inputs()
+
+    def facts():
+        found = context()
+        if kind != "nothing":
+            found.removals[mixture] = removal(TOKEN, [(frozenset({(0, 1), (2, 0)}), kind)] * len(x))
+        return found
+
+    apart = run(mixture, x, facts())
+    with torch.no_grad():
+        fused = run(mixture, x, facts())
+    with torch.inference_mode():
+        inferred = run(mixture, x, facts())
+    assert products == [False, True, True]
+    for one, other, third in zip(apart, fused, inferred, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5)
+        assert torch.equal(other, third)
+
+
+@pytest.mark.parametrize("name", ["router.phi", "router.scale", "experts.A"])
+def test_a_changed_parameter_is_seen(name):
+    mixture, x = made(TOKEN), inputs()
+    with torch.inference_mode():
+        before = run(mixture, x).residual
+    with torch.no_grad():
+        mixture.get_parameter(name).mul_(torch.linspace(0.2, 1.5, mixture.get_parameter(name).shape[-1]))
+    expected = run(mixture, x).residual
+    with torch.inference_mode():
+        after = run(mixture, x).residual
+    assert not torch.allclose(before, after)
+    torch.testing.assert_close(after, expected, atol=1e-6, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_where_it_cannot_be_one_product_it_is_not(products):
+    run(made(PREFIX), inputs())
+    run(made(TOKEN).to(torch.bfloat16), inputs().to(torch.bfloat16))
+    with torch.autocast("cpu", torch.bfloat16):
+        run(made(TOKEN), inputs())
+    assert products == [False] * 3
