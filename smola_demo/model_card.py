@@ -48,7 +48,7 @@ Omni-SMoLA experts (arXiv 2312.00968) for the backbone `{facts.get("base_model_n
 | steps, pictures seen | {facts.get("steps")}, {facts.get("samples")} |
 | seconds, device | {facts.get("seconds")}, {facts.get("device")} |
 | weights they were trained on | {facts.get("precision")} ({facts.get("compute")}) |
-| loss per answer token, held out | {facts.get("dev_loss")} nats |
+| loss, held out (nats per answer token, each answer weighing √length) | {facts.get("dev_loss")} |
 | seed | {facts.get("seed")} |
 
 {_results(results)}
