@@ -101,7 +101,9 @@ def build_parser() -> argparse.ArgumentParser:
         "--against", metavar="SPEC|none", help="answer the same rows with these experts out too, and compare"
     )
     evaluate.add_argument(
-        "--look", action="store_true", help="also measure whether answers depend on the picture"
+        "--look",
+        action="store_true",
+        help="also measure, on 300 rows at most, whether answers depend on the picture",
     )
     evaluate.add_argument(
         "--limit", type=_positive, metavar="N", help="that many rows of each suite, drawn at random"

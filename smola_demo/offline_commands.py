@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import argparse
 
 MAX_RECORDED = 4
+MAX_LOOKED = 300  # rows whose answer is scored under their own and under another picture
 
 
 def record(options: argparse.Namespace) -> dict[str, Any]:
@@ -59,8 +60,9 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     with tqdm(total=total, desc="evaluate", unit="row", file=sys.stderr) as bar:
         result = judge(engine, rows, options.ablate, bar.update, options.against)
     if options.look:
-        with tqdm(total=len(rows), desc="look", unit="row", file=sys.stderr) as bar:
-            result["looking"] = looking(engine, rows, bar.update)
+        looked = spread(rows, min(len(rows), MAX_LOOKED))
+        with tqdm(total=len(looked), desc="look", unit="row", file=sys.stderr) as bar:
+            result["looking"] = looking(engine, looked, bar.update)
     if options.checks:
         with tqdm(total=options.checks, desc="checks", unit="row", file=sys.stderr) as bar:
             result["checks"] = checks(engine, spread(rows, options.checks), progress=bar.update)
