@@ -103,7 +103,7 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument(
         "--look",
         action="store_true",
-        help="also measure, on 300 rows at most, whether answers depend on the picture",
+        help="also measure, on 300 rows, whether answers depend on the picture",
     )
     evaluate.add_argument(
         "--limit", type=_positive, metavar="N", help="that many rows of each suite, drawn at random"
