@@ -47,7 +47,7 @@ class Side:
 
 def loaded_name(info: EngineInfo | None) -> str:
     """How the model choice names what is loaded."""
-    return "as loaded" if info is None else f"as loaded: {info.experts}, {info.compute}"
+    return "as loaded" if info is None else f"as loaded: {info.experts} in {info.precision}"
 
 
 def loaded_note(info: EngineInfo | None) -> dict[str, Any]:
