@@ -176,7 +176,7 @@ def test_two_runs_side_by_side(visit, picture):
     page = visit.open().page
     visit.upload(picture)
     visit.tab("compare")
-    assert "One checkpoint in one precision" in visit.text("#compare-note")
+    assert "Another checkpoint or precision loads" in visit.text("#compare-note")
     page.click("#compare")
     page.wait_for_selector(".contrast[data-state=done]")
     assert "B answers without experts" in visit.text(".contrast-none")

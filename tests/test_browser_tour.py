@@ -49,7 +49,11 @@ def steps():
 def sound(visit):
     """No serious violation, nothing wider than the screen, no error on the console."""
     page = visit.page
-    page.wait_for_timeout(500)  # a button that wakes up changes its colour in steps
+    page.wait_for_timeout(300)  # a button that wakes up changes its colour in steps
+    page.evaluate(
+        "Promise.all(document.getAnimations().filter((a) => a instanceof CSSTransition)"
+        ".map((a) => a.finished.catch(() => null)))"
+    )
     found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
     grave = [v for v in found if v["impact"] in ("serious", "critical")]
     assert not grave, [(v["id"], [node["html"][:200] for node in v["nodes"][:3]]) for v in grave]
