@@ -3,8 +3,9 @@
 A map, from the bottom up (imports point down only):
 
     config                      what a mixture and a training run are made of: plain, validated values
-    smola                       the mathematics: router, experts, the wrapped linear, the facts of one call
-    adapter · trace · ablation  put experts on a model and on disk · record their routing · take some out
+    context · smola             the facts of one call · the mathematics: router, experts, the wrapped linear
+    adapter · adapter_files     put experts on a model · on disk
+    trace · ablation            record their routing · take some out
     results                     the records that cross from the engine to the command line, API and page
     backbone · tasks            the frozen model · what it is asked
     metrics · data              how an answer is judged · rows to learn from

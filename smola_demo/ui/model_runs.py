@@ -44,7 +44,7 @@ class ModelRuns:
 
     def buttons(self, *, busy: bool = False) -> tuple[Any, ...]:
         """Updates of the tab's buttons: while the model works only Stop."""
-        raise NotImplementedError
+        raise NotImplementedError("each tab names its own buttons")
 
     def begin(self, request: gr.Request) -> tuple[Any, ...]:
         """At once, before the queue: say so, and give Stop something to stop."""
