@@ -40,6 +40,10 @@ def as_text(command: str, result: dict[str, Any]) -> str:
         return "\n".join(
             [*lines, f"mean {result['mean']:.3f}, {len(result['failed'])} failed, {result['seconds']:.0f} s"]
         )
+    if command == "study":
+        from smola_demo.study import as_table
+
+        return as_table(result)
     return json.dumps(result, indent=2, ensure_ascii=False)
 
 
