@@ -101,6 +101,18 @@ def build_parser() -> argparse.ArgumentParser:
         "--against", metavar="SPEC|none", help="answer the same rows with these experts out too, and compare"
     )
     evaluate.add_argument(
+        "--baselines",
+        action="store_true",
+        help="also score the commonest answer, and the model's answers without the picture",
+    )
+    evaluate.add_argument(
+        "--training",
+        action="append",
+        default=[],
+        metavar="ROWS.jsonl",
+        help="take the commonest answer from the training side of this file; may be given several times",
+    )
+    evaluate.add_argument(
         "--look",
         action="store_true",
         help="also measure, on 300 rows, whether answers depend on the picture",
@@ -114,7 +126,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="on N of the rows, also hold routing against what taking experts out does",
     )
-    evaluate.add_argument("--out", type=Path, metavar="DIR", help="write metrics.json there")
+    evaluate.add_argument("--out", type=Path, metavar="DIR", help="write metrics.json and scores.json there")
     atlas = command("atlas", "what each expert does over our own pictures and drawings", "atlas --drawn 12")
     atlas.add_argument(
         "--drawn", type=_positive, default=12, metavar="N", help="drawings of each kind (default 12)"

@@ -37,10 +37,11 @@ def record(options: argparse.Namespace) -> dict[str, Any]:
     written = []
     for name in tqdm(options.examples, desc="record", unit="run", file=sys.stderr):
         example = examples[name]
-        request = Request(open_image(example.image), example.task, example.question or None)
+        picture = open_image(example.image)
+        request = Request(picture, example.task, example.question or None)
         answer = [item for item in engine.answer(request) if isinstance(item, Answer)][-1]
         when = datetime.now(UTC).isoformat(timespec="seconds")
-        run = run_record(answer, engine.info(), request.image, when)
+        run = run_record(answer, engine.info(), picture, when)
         path = options.assets / FOLDER / f"{name}{ENDING}"
         written.append({"run": str(path), "bytes": write_run_file(path, run), "answer": answer.text})
     return {"runs": written, "bytes": sum(entry["bytes"] for entry in written)}
@@ -48,17 +49,20 @@ def record(options: argparse.Namespace) -> dict[str, Any]:
 
 def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     """Metrics of suites."""
+    from smola_demo.baselines import read_training
     from smola_demo.checks import checks
     from smola_demo.evaluate import evaluate as judge
-    from smola_demo.evaluate import read_suites, spread, write_metrics
+    from smola_demo.evaluate import read_suites, spread
     from smola_demo.looking import looking
+    from smola_demo.metric_files import write_metrics
     from smola_demo.model_card import has_adapter, write_card
 
-    rows = read_suites(options.suite, options.limit)
+    rows, training = read_suites(options.suite, options.limit), read_training(options.training)
     engine = commands.load_engine(options)
-    total = len(rows) * (1 if options.against is None else 2)
+    baselines = options.baselines or bool(training)
+    total = len(rows) * (1 + (options.against is not None) + baselines)
     with tqdm(total=total, desc="evaluate", unit="row", file=sys.stderr) as bar:
-        result = judge(engine, rows, options.ablate, bar.update, options.against)
+        result = judge(engine, rows, options.ablate, bar.update, options.against, baselines, training)
     if options.look:
         looked = spread(rows, min(len(rows), MAX_LOOKED))
         with tqdm(total=len(looked), desc="look", unit="row", file=sys.stderr) as bar:
@@ -82,6 +86,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
         write_metrics(result, options.out, facts)
         if has_adapter(options.out):
             write_card(options.out)
+    del result["scores"]  # thousands of numbers, for the table and not for a screen
     return facts | result
 
 

@@ -31,6 +31,8 @@ def as_text(command: str, result: dict[str, Any]) -> str:
             f"  [{t['ci95'][0]:.3f}, {t['ci95'][1]:.3f}]  n={t['n']}" + _against(t.get("against"))
             for task, t in result["tasks"].items()
         ]
+        for task, t in result["tasks"].items():
+            lines += [_baseline(task, name, found) for name, found in t.get("baselines", {}).items()]
         for suite, seen in result.get("looking", {}).items():
             low, high = seen["ci95"]
             lines.append(
@@ -49,3 +51,10 @@ def _against(other: dict[str, Any] | None) -> str:
     low, high = other["ci95"]
     what = "no experts" if other["ablation"] == "none" else f"without {other['ablation']}"
     return f"  {what} {other['value']:.3f}, gain {other['difference']:+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+def _baseline(task: str, name: str, found: dict[str, Any]) -> str:
+    (low, high), gain = found["ci95"], found["gain"]
+    beyond = f"gain {gain['value']:+.3f} [{gain['ci95'][0]:+.3f}, {gain['ci95'][1]:+.3f}]"
+    what = name.replace("_", " ")
+    return f"{task:<10} {what:<18} {found['value']:.3f}  [{low:.3f}, {high:.3f}]  {beyond}"

@@ -42,6 +42,8 @@ LEVELS = {
     "train": 3,
     "model_card": 3,
     "train_state": 3,
+    "baselines": 3,
+    "metric_files": 3,
     "evaluate": 3,
     "looking": 3,
     "checks": 3,
