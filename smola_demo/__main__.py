@@ -127,6 +127,15 @@ def build_parser() -> argparse.ArgumentParser:
         help="on N of the rows, also hold routing against what taking experts out does",
     )
     evaluate.add_argument("--out", type=Path, metavar="DIR", help="write metrics.json and scores.json there")
+    table = command(
+        "table",
+        "several metrics.json side by side as Markdown, and each model beyond the first, paired",
+        "table none=runs/none/metrics.json omni=checkpoints/embedded-omni/metrics.json",
+    )
+    table.add_argument("models", nargs="*", metavar="NAME=metrics.json")
+    table.add_argument(
+        "--fill", type=Path, metavar="FILE.md", help="write the tables that this document marks anew"
+    )
     atlas = command("atlas", "what each expert does over our own pictures and drawings", "atlas --drawn 12")
     atlas.add_argument(
         "--drawn", type=_positive, default=12, metavar="N", help="drawings of each kind (default 12)"

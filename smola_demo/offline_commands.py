@@ -90,6 +90,19 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     return facts | result
 
 
+def table(options: argparse.Namespace) -> dict[str, Any]:
+    """Models side by side; or a document's marked tables, written anew."""
+    from smola_demo.tables import as_markdown, fill, read_models, side_by_side
+
+    if options.fill:
+        text = options.fill.read_text(encoding="utf-8")
+        written = fill(text, options.fill.parent)
+        options.fill.write_text(written, encoding="utf-8")
+        return {"filled": str(options.fill), "changed": written != text}
+    found = side_by_side(read_models(options.models))
+    return {**found, "markdown": as_markdown(found)}
+
+
 def atlas(options: argparse.Namespace) -> dict[str, Any]:
     """What each expert does over a corpus, written as atlas.json."""
     from smola_demo.atlas import atlas as chart

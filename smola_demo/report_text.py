@@ -42,6 +42,8 @@ def as_text(command: str, result: dict[str, Any]) -> str:
         return "\n".join(
             [*lines, f"mean {result['mean']:.3f}, {len(result['failed'])} failed, {result['seconds']:.0f} s"]
         )
+    if command == "table" and "markdown" in result:
+        return result["markdown"]
     return json.dumps(result, indent=2, ensure_ascii=False)
 
 

@@ -44,6 +44,7 @@ LEVELS = {
     "train_state": 3,
     "baselines": 3,
     "metric_files": 3,
+    "tables": 3,
     "evaluate": 3,
     "looking": 3,
     "checks": 3,
