@@ -126,6 +126,12 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="on N of the rows, also hold routing against what taking experts out does",
     )
+    evaluate.add_argument(
+        "--health",
+        type=_positive,
+        metavar="N",
+        help="on N of the rows, also report whether routers use their experts and tell tasks apart",
+    )
     evaluate.add_argument("--out", type=Path, metavar="DIR", help="write metrics.json and scores.json there")
     table = command(
         "table",

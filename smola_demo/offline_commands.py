@@ -53,6 +53,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     from smola_demo.checks import checks
     from smola_demo.evaluate import evaluate as judge
     from smola_demo.evaluate import read_suites, spread
+    from smola_demo.health import health
     from smola_demo.looking import looking
     from smola_demo.metric_files import write_metrics
     from smola_demo.model_card import has_adapter, write_card
@@ -70,6 +71,9 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     if options.checks:
         with tqdm(total=options.checks, desc="checks", unit="row", file=sys.stderr) as bar:
             result["checks"] = checks(engine, spread(rows, options.checks), progress=bar.update)
+    if options.health:
+        with tqdm(total=options.health, desc="health", unit="row", file=sys.stderr) as bar:
+            result["health"] = health(engine, spread(rows, options.health), progress=bar.update)
     loaded = engine.info()
     facts = {
         "suites": [str(path) for path in options.suite],

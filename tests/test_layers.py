@@ -47,6 +47,7 @@ LEVELS = {
     "tables": 3,
     "evaluate": 3,
     "looking": 3,
+    "health": 3,
     "checks": 3,
     "atlas": 3,
     "bench": 3,
