@@ -158,6 +158,10 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         help="override a value, e.g. steps=2000 or smola.rank=2",
     )
+    study = command(
+        "study", "train variants of one run alike and compare them", "study configs/study-cpu.json"
+    )
+    study.add_argument("study", type=Path, metavar="STUDY.json", help="finished arms are not run again")
     bench = command(
         "bench", "time experts against the bare backbone, in interleaved pairs", "bench --what overhead"
     )

@@ -14,6 +14,7 @@ Group = Literal["visual", "text", "multimodal"]
 Routing = Literal["token", "prefix"]
 Precision = Literal["nf4", "int8", "bf16", "fp32"]
 Stage = Literal["words", "align", "experts"]
+Method = Literal["smola", "lora"]
 
 # Visual first: a decode step has no visual token, so what it needs is one slice of the fused weights.
 GROUPS: tuple[Group, ...] = get_args(Group)
@@ -161,12 +162,19 @@ class TrainConfig(JsonConfig):
     `experts_output`, align trains experts beside the connector and saves them there: a start for "experts",
     and a language model that learns to listen while the connector learns to speak. Learning rates are peak
     values of a cosine schedule with a linear warm-up over the first `warmup` share of the steps.
+
+    With `method` "lora", the stage "experts" trains a LoRA on the linears that `smola` names instead: of
+    rank `lora_rank`, or, at 0, of as many parameters as that mixture. Where `init_experts` names trained
+    experts they stay below it, frozen: a generalist tuned for a task. `about` is for people.
     """
 
     stage: Stage
     output: str
     data: tuple[DataSource, ...]
+    about: str = ""
     smola: SmolaConfig = field(default_factory=SmolaConfig)
+    method: Method = "smola"
+    lora_rank: int = 0
     backbone: str = "embedded"
     precision: str = "auto"
     init_base: str = ""
@@ -189,6 +197,7 @@ class TrainConfig(JsonConfig):
     mixed_precision: Literal["no", "bf16"] = "no"
     num_workers: int = 0
     seed: int = 0
+    dev_groups: int = 64
     save_every: int = 100
     log_every: int = 10
 
@@ -199,6 +208,7 @@ class TrainConfig(JsonConfig):
         _require_positive(
             self, "steps", "batch_size", "gradient_accumulation", "pack", "max_answer_tokens", "save_every"
         )
+        _require_positive(self, "dev_groups")
         _require_positive(self, "log_every", "clip_norm", "learning_rate", "router_learning_rate")
         _require_positive(self, "scale_learning_rate", "vision_learning_rate")
         _require(0 <= self.warmup < 1, f"warmup is a share of the steps, 0 to below 1, not {self.warmup}")
@@ -206,5 +216,20 @@ class TrainConfig(JsonConfig):
             not self.experts_output or self.stage == "align",
             f"experts_output is for the stage align; {self.stage} writes to output alone",
         )
+        _require(
+            self.method == "smola" or self.stage == "experts",
+            f"method '{self.method}' is for the stage experts, not {self.stage}",
+        )
+        _require(self.lora_rank >= 0, f"lora_rank must not be negative, not {self.lora_rank}")
         prefix = self.smola.routing == "prefix" and (self.stage == "experts" or bool(self.experts_output))
         _require(not (prefix and self.pack > 1), "prefix routing pools one row's prompt: set pack to 1")
+
+
+def override(values: dict[str, Any], key: str, value: Any) -> None:
+    """Put a value into a config's object; dots in the key go into nested objects. Raises ConfigError."""
+    *parents, leaf = key.split(".")
+    for parent in parents:
+        inner = values.setdefault(parent, {})
+        _require(isinstance(inner, dict), f"{key}: '{parent}' is not an object")
+        values = inner
+    values[leaf] = value

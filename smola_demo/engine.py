@@ -91,7 +91,9 @@ class Engine:
     def info(self) -> EngineInfo:
         """What is loaded, and the state of its training."""
         backbone, adapter = self.backbone, self.adapter
-        state = "none" if adapter is None else "trained" if adapter.is_trained() else "untrained"
+        state = "lora" if self._facts.get("lora") else "none"
+        if adapter is not None:
+            state = "trained" if adapter.is_trained() else "untrained"
         return EngineInfo(
             backbone=backbone.id,
             backbone_name=backbone.name,

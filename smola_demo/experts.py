@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from smola_demo.adapter import attach
 from smola_demo.adapter_files import CONFIG_NAME, WEIGHTS_NAME, load_weights, read_config
+from smola_demo.lora import is_lora, load_lora, read_lora_facts
 
 if TYPE_CHECKING:
     from smola_demo.adapter import Adapter
@@ -21,18 +22,29 @@ class ExpertsError(ValueError):
     """Experts that do not exist or do not fit; one sentence says which would."""
 
 
-def attach_experts(backbone: Backbone, folder: Path) -> tuple[Adapter, dict[str, Any]]:
-    """Put the experts of a folder on a backbone; returns them and their facts, with their file's sha256.
+def attach_experts(backbone: Backbone, folder: Path) -> tuple[Adapter | None, dict[str, Any]]:
+    """Put the experts or the LoRA of a folder on a backbone.
 
-    Raises AdapterError for damaged files and ExpertsError for experts of another backbone or revision.
+    Returns the experts, None where a LoRA came alone, and their facts with the file's sha256. A LoRA that
+    was trained over experts brings them along.
+
+    Raises AdapterError for damaged files and ExpertsError for another backbone or revision.
     """
-    config, facts = read_config(folder)
+    with_lora = is_lora(folder)
+    config, facts = (None, read_lora_facts(folder)) if with_lora else read_config(folder)
     _check_base(facts, backbone, folder)
-    targets = backbone.target_linears(config.target_modules)
-    adapter = attach(backbone.model, config, targets, backbone.decoder, backbone.modality_of)
-    load_weights(adapter, folder)
+    adapter = None
+    if config is not None:
+        targets = backbone.target_linears(config.target_modules)
+        adapter = attach(backbone.model, config, targets, backbone.decoder, backbone.modality_of)
+        load_weights(adapter, folder)
+    else:
+        if facts.get("experts"):
+            adapter, _ = attach_experts(backbone, Path(facts["experts"]))
+        load_lora(backbone.model, folder)
     with (folder / WEIGHTS_NAME).open("rb") as file:
-        return adapter, {**facts, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return adapter, {**facts, "sha256": sha256, "lora": with_lora}
 
 
 def find_experts(experts: str) -> Path | None:

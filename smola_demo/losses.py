@@ -35,13 +35,25 @@ class AnswerLoss(nn.Module):
 
     def forward(self, batch: PackedBatch, bare: bool = False) -> Tensor:
         """Scalar; `bare` takes the experts out."""
+        nats = self._nats(batch, bare)
+        weights = token_weights(batch.labels[:, 1:])
+        return (nats * weights).sum() / weights.sum()
+
+    def per_row(self, batch: PackedBatch) -> Tensor:
+        """(b,) mean nats of each row's answer tokens, to compare two models row by row; no gradient."""
+        with torch.no_grad():
+            nats = self._nats(batch, bare=False)
+        return nats.sum(1) / (batch.labels[:, 1:] != IGNORED).sum(1)
+
+    def _nats(self, batch: PackedBatch, bare: bool) -> Tensor:
+        """(b, t - 1) cross-entropy of each labelled token, 0 elsewhere."""
         if self._adapter is None:
-            return self._loss(batch)
+            return self._cross_entropy(batch)
         out = self._adapter.disabled() if bare else nullcontext()
         with self._adapter.context(TokenContext(batch.modality, batch.is_answer)), out:
-            return self._loss(batch)
+            return self._cross_entropy(batch)
 
-    def _loss(self, batch: PackedBatch) -> Tensor:
+    def _cross_entropy(self, batch: PackedBatch) -> Tensor:
         hidden = self.model.model(
             input_ids=batch.input_ids,
             pixel_values=batch.pixel_values,
@@ -52,10 +64,8 @@ class AnswerLoss(nn.Module):
         targets = batch.labels[:, 1:]
         scored = targets != IGNORED  # the vocabulary is wide: only answer positions are worth its product
         logits = self.model.lm_head(hidden[:, :-1][scored])
-        weights = token_weights(targets)[scored]
-        return (
-            F.cross_entropy(logits.float(), targets[scored], reduction="none") * weights
-        ).sum() / weights.sum()
+        nats = F.cross_entropy(logits.float(), targets[scored], reduction="none")
+        return torch.zeros_like(targets, dtype=nats.dtype).masked_scatter(scored, nats)
 
 
 def token_weights(labels: Tensor) -> Tensor:

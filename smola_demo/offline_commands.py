@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from smola_demo import commands
-from smola_demo.config import ConfigError, TrainConfig
+from smola_demo.config import ConfigError, TrainConfig, override
 from smola_demo.results import Answer, Request
 
 if TYPE_CHECKING:
@@ -133,8 +133,11 @@ def train(options: argparse.Namespace) -> dict[str, Any]:
         raise ConfigError(f"{options.config} is not valid JSON: {error}") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{options.config} must hold one JSON object, not {type(values).__name__}")
-    for override in options.set:
-        _override(values, override)
+    for change in options.set:
+        key, mark, text = change.partition("=")
+        if not mark:
+            raise ConfigError(f"--set takes key=value, not '{change}'")
+        override(values, key, _json_or_text(text))
     config = TrainConfig.from_dict(values)
     from smola_demo.train import train as run
 
@@ -147,6 +150,13 @@ def train(options: argparse.Namespace) -> dict[str, Any]:
         "final_loss": result.final_loss,
         "eval": {"dev_loss": result.dev_loss},
     }
+
+
+def study(options: argparse.Namespace) -> dict[str, Any]:
+    """Run and compare the arms of a study."""
+    from smola_demo.study import read_study, run
+
+    return run(read_study(options.study), say=lambda line: tqdm.write(line, file=sys.stderr))
 
 
 def data(options: argparse.Namespace) -> dict[str, Any]:
@@ -164,18 +174,8 @@ def data(options: argparse.Namespace) -> dict[str, Any]:
     return {"suites": [str(path) for path in files]}
 
 
-def _override(values: dict[str, Any], override: str) -> None:
-    """Put "key=value" into a config object; the value is JSON, or plain text; dots go into nested objects."""
-    key, mark, text = override.partition("=")
-    if not mark:
-        raise ConfigError(f"--set takes key=value, not '{override}'")
+def _json_or_text(text: str) -> Any:
     try:
-        value = json.loads(text)
+        return json.loads(text)
     except json.JSONDecodeError:
-        value = text
-    *parents, leaf = key.split(".")
-    for parent in parents:
-        values = values.setdefault(parent, {})
-        if not isinstance(values, dict):
-            raise ConfigError(f"--set {key}: '{parent}' is not an object")
-    values[leaf] = value
+        return text

@@ -46,6 +46,10 @@ def as_text(command: str, result: dict[str, Any]) -> str:
         )
     if command == "table" and "markdown" in result:
         return result["markdown"]
+    if command == "study":
+        from smola_demo.study import as_table
+
+        return as_table(result)
     return json.dumps(result, indent=2, ensure_ascii=False)
 
 

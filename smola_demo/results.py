@@ -155,7 +155,8 @@ class Progress:
 
 @dataclass(frozen=True)
 class EngineInfo:
-    """What is loaded, for the page and for `info`. `experts_state` is "none", "untrained" or "trained".
+    """What is loaded, for the page and for `info`. `experts_state` is "none", "untrained", "trained",
+    or "lora": a plain LoRA without any mixture.
 
     random_entropy (G, L, 2): the band of one token's routing entropy under random routers, see `chance`.
     experts_sha256: of their weights' file, "" without any: what tells one training from another.

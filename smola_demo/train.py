@@ -22,14 +22,15 @@ from accelerate import Accelerator
 from torch import nn
 from tqdm import tqdm
 
-from smola_demo.adapter import attach
-from smola_demo.adapter_files import load_weights, save
+from smola_demo.adapter_files import save
 from smola_demo.backbone import connector, load_backbone
 from smola_demo.data.mixture import Mixture
+from smola_demo.lora import save_lora
 from smola_demo.losses import AnswerLoss, VisualWordsLoss
 from smola_demo.model_card import write_card
 from smola_demo.packing import PackedBatch, Rows, loader, pack
 from smola_demo.train_state import load_state, save_state
+from smola_demo.trainable import learning_rates, make_trainable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from smola_demo.adapter import Adapter
     from smola_demo.backbone.base import Backbone
     from smola_demo.config import TrainConfig
+    from smola_demo.trainable import Trainable
 
 BARE_EVERY = 4  # of the steps of align with experts, each so many-th runs bare: the connector serves both
 DEV_SEED = 1_000_003  # of the development stream; which rows are development rows is the split's business
@@ -57,8 +59,8 @@ class TrainResult:
 def train(config: TrainConfig, resume: bool = False, quiet: bool = False) -> TrainResult:
     """Run one training as `config` says and write its checkpoint to `config.output`.
 
-    State goes to runs/<name of the output>/ every `save_every` steps; `resume` continues from there with the
-    same data order. Raises ConfigError, RowError, AdapterError or StateError with one sentence each.
+    Its state goes to `state_folder` every `save_every` steps; `resume` continues from there with the same
+    data order. Raises ConfigError, RowError, AdapterError or StateError with one sentence each.
     """
     start = time.monotonic()
     accelerator = Accelerator(mixed_precision=config.mixed_precision, cpu=not torch.cuda.is_available())
@@ -66,26 +68,26 @@ def train(config: TrainConfig, resume: bool = False, quiet: bool = False) -> Tra
     base = None if config.stage == "experts" else config.init_base
     backbone = load_backbone(config.backbone, config.precision, str(accelerator.device), base=base)
     torch.manual_seed(config.seed)
-    beside = config.stage == "align" and bool(config.experts_output)
-    adapter = _attach(config, backbone) if config.stage == "experts" or beside else None
-    params = _trainable(config, backbone, adapter)
+    parts = make_trainable(config, backbone)
+    params, adapter = parts.params, parts.adapter
+    beside = config.stage == "align" and adapter is not None
     loss_module: nn.Module = AnswerLoss(backbone, adapter)
     if config.stage == "words":
         loss_module = VisualWordsLoss(backbone)
         params["log_sharpness"] = loss_module.log_sharpness
     optimizer = torch.optim.AdamW(
-        _learning_rates(config, params), weight_decay=config.weight_decay, betas=(0.9, 0.99)
+        learning_rates(config, params), weight_decay=config.weight_decay, betas=(0.9, 0.99)
     )
-    state_folder = Path("runs") / Path(config.output).name
+    state = state_folder(config)
     config_text = json.dumps(config.to_dict(), sort_keys=True)
-    done, spent = load_state(state_folder, params, optimizer, config_text) if resume else (0, 0.0)
+    done, spent = load_state(state, params, optimizer, config_text) if resume else (0, 0.0)
     start -= spent  # seconds count from the run's first start, pauses left out
     loss_module, optimizer = accelerator.prepare(loss_module, optimizer)
     batches = loader(config, backbone, done, accelerator.num_processes, accelerator.process_index)
     bar = tqdm(
         total=config.steps, initial=done, desc=config.stage, unit="step", file=sys.stderr, disable=quiet
     )
-    log = _Log(state_folder, config, enabled=accelerator.is_main_process)
+    log = _Log(state, config, enabled=accelerator.is_main_process)
     losses: list[float] = []
     for step, micro_batches in enumerate(_grouped(batches, config.gradient_accumulation), start=done + 1):
         for (
@@ -107,7 +109,7 @@ def train(config: TrainConfig, resume: bool = False, quiet: bool = False) -> Tra
         log.write(step, losses, adapter)
         last = step == config.steps
         if accelerator.is_main_process and (last or step % config.save_every == 0):
-            save_state(state_folder, params, optimizer.optimizer, step, config_text, time.monotonic() - start)
+            save_state(state, params, optimizer.optimizer, step, config_text, time.monotonic() - start)
     bar.close()
     dev_loss = _dev_loss(config, backbone, loss_module, accelerator.device)
     seconds = time.monotonic() - start
@@ -115,72 +117,14 @@ def train(config: TrainConfig, resume: bool = False, quiet: bool = False) -> Tra
     final = sum(losses[-50:]) / max(1, len(losses[-50:]))
     result = TrainResult(config.output, config.steps, seconds, samples, final, dev_loss)
     if accelerator.is_main_process:
-        _write(config, backbone, adapter, params, result)
+        _write(config, backbone, parts, result)
     return result
 
 
-def _attach(config: TrainConfig, backbone: Backbone) -> Adapter:
-    targets = backbone.target_linears(config.smola.target_modules)
-    adapter = attach(
-        backbone.model, config.smola, targets, backbone.decoder, backbone.modality_of, seed=config.seed
-    )
-    if config.init_experts:
-        load_weights(adapter, config.init_experts)
-    return adapter
-
-
-def _trainable(config: TrainConfig, backbone: Backbone, adapter: Adapter | None) -> dict[str, nn.Parameter]:
-    """Name → parameter of all that this stage trains; everything else is frozen."""
-    experts = dict(adapter.named_parameters()) if adapter is not None else {}
-    if config.stage == "experts":
-        return experts
-    if config.init_base:
-        connector.overlay(backbone.model, Path(config.init_base))
-    else:
-        connector.start(backbone.model, config.seed)
-    late = backbone.model.model.vision_tower.late_parameters() if config.tune_vision else set[str]()
-    params = {}
-    for name, parameter in backbone.model.named_parameters():
-        chosen = name.startswith(connector.CONNECTOR) or name.removeprefix(connector.TOWER) in late
-        parameter.requires_grad_(chosen)
-        if chosen:
-            params[name] = parameter
-    if not params:
-        raise ValueError(f"{backbone.name} has no connector of ours to align: use the embedded backbone")
-    for parameter in experts.values():
-        parameter.requires_grad_(True)
-    return params | experts
-
-
-def _learning_rates(config: TrainConfig, params: dict[str, nn.Parameter]) -> list[dict[str, Any]]:
-    """Optimizer groups: the routers' scale learns faster and without decay, a tuned tower slower."""
-    rates = {
-        "scale": config.scale_learning_rate,
-        "router": config.router_learning_rate,
-        "tower": config.vision_learning_rate,
-        "rest": config.learning_rate,
-    }
-    groups: dict[str, list[nn.Parameter]] = {kind: [] for kind in rates}
-    for name, parameter in params.items():
-        if name.endswith("router.scale") or name == "log_sharpness":
-            groups["scale"].append(parameter)
-        elif name.endswith("router.phi"):
-            groups["router"].append(parameter)
-        elif ".vision_tower." in name:
-            groups["tower"].append(parameter)
-        else:
-            groups["rest"].append(parameter)
-    decay = {"scale": 0.0, "router": 0.0}
-    return [
-        {
-            "params": members,
-            "lr": rates[kind],
-            "peak": rates[kind],
-            **({"weight_decay": decay[kind]} if kind in decay else {}),
-        }
-        for kind, members in groups.items()
-        if members
-    ]
+def state_folder(config: TrainConfig) -> Path:
+    """Where a run keeps state and log: in its output where that is under runs/, else in runs/<its name>."""
+    output = Path(config.output)
+    return output if output.parts[:1] == ("runs",) else Path("runs") / output.name
 
 
 def _warm_cosine(step: int, config: TrainConfig) -> float:
@@ -201,11 +145,10 @@ def _grouped(batches: Iterable[PackedBatch], size: int) -> Iterable[list[PackedB
 
 
 @torch.no_grad()
-def _dev_loss(
-    config: TrainConfig, backbone: Backbone, module: nn.Module, device: torch.device, groups: int = 64
-) -> float:
+def _dev_loss(config: TrainConfig, backbone: Backbone, module: nn.Module, device: torch.device) -> float:
     """Mean loss over development groups: the same mixture, on rows and drawings that training never sees."""
     mixture = Mixture(config.data, config.pack, DEV_SEED, config.max_answer_chars, split="dev")
+    groups = config.dev_groups
     rows = Rows(backbone, mixture, config.max_answer_tokens, groups)
     losses = []
     for first in range(0, groups, config.batch_size):
@@ -249,8 +192,7 @@ class _Log:
 def _write(
     config: TrainConfig,
     backbone: Backbone,
-    adapter: Adapter | None,
-    params: dict[str, nn.Parameter],
+    parts: Trainable,
     result: TrainResult,
 ) -> None:
     """The checkpoint: an adapter's two files, or the aligned connector and how it was made."""
@@ -265,13 +207,17 @@ def _write(
         "compute": backbone.compute,
         "mixed_precision": config.mixed_precision,
         "device": str(backbone.device),
+        "parameters": sum(p.numel() for p in parts.params.values()),
         "data": [Path(source.name).parent.name or source.name for source in config.data],
     }
     if config.stage != "experts":
         facts = {"stage": config.stage, **facts}
         tower = config.tune_vision or (bool(config.init_base) and connector.holds_tower(config.init_base))
         connector.save_base(backbone.model, Path(config.output), facts, tower)
-    if adapter is not None:
-        base = {"base_model_name_or_path": backbone.id, "revision": backbone.revision}
+    base = {"base_model_name_or_path": backbone.id, "revision": backbone.revision}
+    if parts.lora is not None:
+        below = {"experts": config.init_experts} if parts.adapter else {}
+        save_lora(parts.lora, config.output, base | below | facts)
+    elif parts.adapter is not None:
         output = config.experts_output if config.stage == "align" else config.output
-        write_card(save(adapter, output, base | facts, dtype=torch.bfloat16))
+        write_card(save(parts.adapter, output, base | facts, dtype=torch.bfloat16))

@@ -45,6 +45,8 @@ def engine_facts(info: EngineInfo | None) -> list[tuple[str, str]]:
 
 def experts_state(info: EngineInfo) -> str:
     """Which experts are loaded and how far they were trained."""
+    if info.experts_state == "lora":
+        return f"{info.experts}: a LoRA, trained for {info.experts_steps:,} steps; no mixture, no routing"
     if info.experts_state == "none" or not info.groups:
         return "none: the plain backbone answers"
     size = f"{len(info.groups)} groups × {info.num_experts}, rank {info.rank}, {info.routing} routing"
@@ -65,6 +67,7 @@ def notice(info: EngineInfo | None) -> str:
     warning = {
         "untrained": "Its experts are untrained: nearly uniform, and taking one out changes nothing. ",
         "none": "No experts are loaded, so there is no routing to see. ",
+        "lora": "A plain LoRA is loaded, so there is no routing to see. ",
     }.get(info.experts_state, "")
     return (small or "Models are often wrong. ") + warning + CONFIDENCE
 

@@ -1,0 +1,192 @@
+"""A study: one training run again and again, each time with something changed, all judged on the same rows.
+
+Every arm starts alike and gets the same steps, so that the change is what differs. Arms are held against the
+first one by the loss of held-out answers, row by row. A finished arm is not run again.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from smola_demo.adapter_files import WEIGHTS_NAME
+from smola_demo.backbone import load_backbone
+from smola_demo.config import ConfigError, TrainConfig, override
+from smola_demo.data.mixture import Mixture
+from smola_demo.experts import attach_experts
+from smola_demo.losses import AnswerLoss
+from smola_demo.metrics import bootstrap_ci
+from smola_demo.packing import pack
+from smola_demo.train import DEV_SEED, state_folder, train
+from smola_demo.train_state import STATE_NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+BATCH_ROWS = 16
+RESULT = "arm.json"
+
+
+@dataclass(frozen=True)
+class Study:
+    """What to run.
+
+    base    values of a TrainConfig of the stage "experts"
+    arms    name → what is changed, keys with dots for nested values; the first arm is what others are held
+            against
+    rows    held-out answers each arm is judged on
+    output  folder: a checkpoint and its result per arm
+    """
+
+    base: dict[str, Any]
+    arms: dict[str, dict[str, Any]]
+    output: str
+    rows: int = 360
+    about: str = ""
+    judged_on: TrainConfig = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.arms:
+            raise ConfigError("a study needs at least one arm")
+        if self.rows < 2:
+            raise ConfigError(f"rows must be at least 2, not {self.rows}")
+        object.__setattr__(self, "judged_on", self.config(next(iter(self.arms))))
+        for arm in self.arms:
+            if self.config(arm).stage != "experts":
+                raise ConfigError(f"a study compares runs of the stage experts; arm '{arm}' is another stage")
+
+    def config(self, arm: str) -> TrainConfig:
+        """The run of one arm. Raises ConfigError for a value that no run could use."""
+        values = copy.deepcopy(self.base)
+        for key, value in self.arms[arm].items():
+            override(values, key, value)
+        return TrainConfig.from_dict(values | {"output": str(self.folder(arm))})
+
+    def folder(self, arm: str) -> Path:
+        """Where an arm's checkpoint and result go."""
+        return Path(self.output) / arm.replace(" ", "-")
+
+
+def read_study(path: Path) -> Study:
+    """A study's file: the fields of Study; `base` may be the path of a run's config, changed by `set`.
+
+    Raises ConfigError with one sentence.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(values, dict) and isinstance(values.get("base"), str):
+            values["base"] = json.loads(Path(values["base"]).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read as a study: {error}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} must hold one JSON object, not {type(values).__name__}")
+    for key, value in values.pop("set", {}).items():
+        override(values["base"], key, value)
+    try:
+        return Study(**values)
+    except TypeError as error:
+        raise ConfigError(f"{path} is no study: {error}") from None
+
+
+def run(study: Study, say: Callable[[str], Any], quiet: bool = False) -> dict[str, Any]:
+    """Run and judge every arm that has no result yet, then compare all: {about, tasks, n, arms: [...]}.
+
+    An arm that was stopped goes on where it stood. Raises as `train` does.
+    """
+    results = []
+    for number, arm in enumerate(study.arms, start=1):
+        done = study.folder(arm) / RESULT
+        if not done.is_file():
+            say(f"arm {number} of {len(study.arms)}: {arm}")
+            config = study.config(arm)
+            started = (state_folder(config) / STATE_NAME).is_file()
+            trained = train(config, resume=started, quiet=quiet)
+            result = {"seconds": trained.seconds, "steps": trained.steps, **judge(study, arm)}
+            done.write_text(json.dumps(result) + "\n", encoding="utf-8")
+        results.append({"arm": arm, **json.loads(done.read_text(encoding="utf-8"))})
+    return {"about": study.about, **compare(results)}
+
+
+def judge(study: Study, arm: str) -> dict[str, Any]:
+    """Mean nats per answer token of each held-out row under an arm's checkpoint; its size."""
+    config = study.judged_on
+    backbone = load_backbone(config.backbone, config.precision)
+    whole = backbone.model.num_parameters()
+    adapter, facts = attach_experts(backbone, study.folder(arm))
+    loss = AnswerLoss(backbone, adapter)
+    mixture = Mixture(config.data, 1, DEV_SEED, config.max_answer_chars, split="dev")
+    rows, tasks = [], []
+    for i in count():
+        group = mixture[i]
+        (item,) = group.items
+        row = backbone.encode(group.open(), backbone.prompt(item.task, item.question), item.answer)
+        if len(row.input_ids) - row.answer_start <= config.max_answer_tokens:
+            rows.append(row)
+            tasks.append(item.task)
+        if len(rows) == study.rows:
+            break
+    nats: list[float] = []
+    for first in range(0, len(rows), BATCH_ROWS):
+        batch = pack([[row] for row in rows[first : first + BATCH_ROWS]], backbone.tokenizer.pad_token_id)
+        with torch.autocast(backbone.device.type, torch.bfloat16, enabled=config.mixed_precision == "bf16"):
+            nats += loss.per_row(batch.to(backbone.device)).tolist()
+    return {
+        "parameters": facts["parameters"],
+        "share": facts["parameters"] / whole,
+        "bytes": (study.folder(arm) / WEIGHTS_NAME).stat().st_size,
+        "tasks": tasks,
+        "nats": [round(value, 5) for value in nats],
+    }
+
+
+def compare(results: list[dict[str, Any]]) -> dict[str, Any]:
+    """Losses per task and their mean over tasks, each arm against the first by paired bootstrap over rows."""
+    tasks = results[0]["tasks"]
+    names = list(dict.fromkeys(tasks))
+    # Each task counts alike: a row weighs by how few its task has.
+    share = np.array([len(tasks) / (len(names) * tasks.count(task)) for task in tasks])
+    first = np.array(results[0]["nats"])
+    arms = []
+    for result in results:
+        nats = np.array(result["nats"])
+        gain = (nats - first) * share
+        of = {name: float(nats[[task == name for task in tasks]].mean()) for name in names}
+        arms.append(
+            {
+                **{key: result[key] for key in ("arm", "parameters", "share", "bytes", "steps", "seconds")},
+                "loss": float((nats * share).mean()),
+                "tasks": of,
+                "difference": float(gain.mean()),
+                "ci95": list(bootstrap_ci(gain)),
+            }
+        )
+    return {"tasks": names, "n": len(tasks), "arms": arms}
+
+
+def as_table(result: Mapping[str, Any]) -> str:
+    """The comparison as a Markdown table."""
+    tasks = result["tasks"]
+    first = result["arms"][0]["arm"]
+    lines = [
+        "| arm | parameters | of the backbone | s / step | "
+        + " | ".join(tasks)
+        + f" | mean | against {first} |",
+        "|---" * (len(tasks) + 6) + "|",
+    ]
+    for arm in result["arms"]:
+        low, high = arm["ci95"]
+        versus = f"{arm['difference']:+.3f} [{low:+.3f}, {high:+.3f}]" if arm["arm"] != first else "-"
+        lines.append(
+            f"| {arm['arm']} | {arm['parameters'] / 1e6:.2f} M | {arm['share']:.1%} | "
+            f"{arm['seconds'] / arm['steps']:.1f} | "
+            + " | ".join(f"{arm['tasks'][task]:.3f}" for task in tasks)
+            + f" | {arm['loss']:.3f} | {versus} |"
+        )
+    return "\n".join(lines)

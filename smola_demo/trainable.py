@@ -1,0 +1,126 @@
+"""What a stage trains and how fast: experts, a LoRA, or the connector; everything else is frozen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from smola_demo.adapter import attach
+from smola_demo.adapter_files import load_weights, read_config
+from smola_demo.backbone import connector
+from smola_demo.lora import attach_lora, matched_rank
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from smola_demo.adapter import Adapter
+    from smola_demo.backbone.base import Backbone
+    from smola_demo.config import TrainConfig
+    from smola_demo.lora import Lora
+
+
+@dataclass(frozen=True)
+class Trainable:
+    """The parts a run puts on its backbone.
+
+    params   name → parameter of all that is trained
+    adapter  the experts: trained, or frozen below a LoRA; None without
+    lora     the LoRA, None without
+    """
+
+    params: dict[str, nn.Parameter]
+    adapter: Adapter | None = None
+    lora: Lora | None = None
+
+
+def make_trainable(config: TrainConfig, backbone: Backbone) -> Trainable:
+    """Put on the backbone what this run trains. Raises AdapterError or ValueError with one sentence."""
+    if config.stage == "experts" and config.method == "lora":
+        return _lora(config, backbone)
+    experts = config.stage == "experts" or bool(config.experts_output)
+    adapter = _experts(config, backbone) if experts else None
+    params = dict(adapter.named_parameters()) if adapter else {}
+    if config.stage == "experts":
+        return Trainable(params, adapter)
+    connected = _connector(config, backbone)
+    for parameter in params.values():
+        parameter.requires_grad_(True)
+    return Trainable(connected | params, adapter)
+
+
+def _experts(config: TrainConfig, backbone: Backbone) -> Adapter:
+    targets = backbone.target_linears(config.smola.target_modules)
+    adapter = attach(
+        backbone.model, config.smola, targets, backbone.decoder, backbone.modality_of, seed=config.seed
+    )
+    if config.init_experts:
+        load_weights(adapter, config.init_experts)
+    return adapter
+
+
+def _lora(config: TrainConfig, backbone: Backbone) -> Trainable:
+    """A LoRA on the linears that experts would wrap; over trained experts if `init_experts` names some."""
+    targets = backbone.target_linears(config.smola.target_modules)
+    ranks = dict.fromkeys(config.smola.target_modules, config.lora_rank)
+    if not config.lora_rank:
+        for path, (_, leaf) in targets.items():
+            linear: Any = backbone.model.get_submodule(path)
+            ranks[leaf] = matched_rank(config.smola, linear.in_features, linear.out_features)
+    adapter = None
+    if config.init_experts:
+        smola, _ = read_config(config.init_experts)
+        wrapped = backbone.target_linears(smola.target_modules)
+        adapter = attach(backbone.model, smola, wrapped, backbone.decoder, backbone.modality_of)
+        load_weights(adapter, config.init_experts)
+    lora = attach_lora(backbone.model, targets, ranks, adapter, config.seed)
+    return Trainable(dict(lora.named_parameters()), adapter, lora)
+
+
+def _connector(config: TrainConfig, backbone: Backbone) -> dict[str, nn.Parameter]:
+    """The connector, anew or from `init_base`, and the late blocks of the tower if it is tuned."""
+    if config.init_base:
+        connector.overlay(backbone.model, Path(config.init_base))
+    else:
+        connector.start(backbone.model, config.seed)
+    late = backbone.model.model.vision_tower.late_parameters() if config.tune_vision else set[str]()
+    params = {}
+    for name, parameter in backbone.model.named_parameters():
+        chosen = name.startswith(connector.CONNECTOR) or name.removeprefix(connector.TOWER) in late
+        parameter.requires_grad_(chosen)
+        if chosen:
+            params[name] = parameter
+    if not params:
+        raise ValueError(f"{backbone.name} has no connector of ours to align: use the embedded backbone")
+    return params
+
+
+def learning_rates(config: TrainConfig, params: dict[str, nn.Parameter]) -> list[dict[str, Any]]:
+    """Optimizer groups: the routers' scale learns faster and without decay, a tuned tower slower."""
+    rates = {
+        "scale": config.scale_learning_rate,
+        "router": config.router_learning_rate,
+        "tower": config.vision_learning_rate,
+        "rest": config.learning_rate,
+    }
+    groups: dict[str, list[nn.Parameter]] = {kind: [] for kind in rates}
+    for name, parameter in params.items():
+        if name.endswith("router.scale") or name == "log_sharpness":
+            groups["scale"].append(parameter)
+        elif name.endswith("router.phi"):
+            groups["router"].append(parameter)
+        elif ".vision_tower." in name:
+            groups["tower"].append(parameter)
+        else:
+            groups["rest"].append(parameter)
+    decay = {"scale": 0.0, "router": 0.0}
+    return [
+        {
+            "params": members,
+            "lr": rates[kind],
+            "peak": rates[kind],
+            **({"weight_decay": decay[kind]} if kind in decay else {}),
+        }
+        for kind, members in groups.items()
+        if members
+    ]

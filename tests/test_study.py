@@ -1,0 +1,151 @@
+"""A study's arms differ in what they say and in nothing else, are judged row by row, and run once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny import tiny_backbone
+
+from smola_demo import study as studies
+from smola_demo import train as training
+from smola_demo.config import ConfigError
+from smola_demo.study import Study, as_table, compare, read_study, run
+
+BASE = {
+    "stage": "experts",
+    "output": "unused",
+    "data": [{"name": "shapes", "tasks": ["count", "vqa"]}],
+    "batch_size": 2,
+    "pack": 2,
+    "smola": {"num_experts": 2, "rank": 2, "target_modules": ["q_proj", "down_proj"]},
+    "steps": 3,
+    "learning_rate": 0.02,
+    "dev_groups": 2,
+    "max_answer_tokens": 32,
+}
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty working folder, and a count of the backbones that runs asked for."""
+    monkeypatch.chdir(tmp_path)
+    asked = []
+
+    def load(*_args, **_kwargs):
+        asked.append(1)
+        return tiny_backbone()
+
+    monkeypatch.setattr(training, "load_backbone", load)
+    monkeypatch.setattr(studies, "load_backbone", load)
+    return asked
+
+
+def study(**arms) -> Study:
+    return Study(BASE, arms, "runs/study", rows=24)
+
+
+def test_the_same_arm_twice_is_the_same_and_a_larger_one_is_larger(here):
+    result = run(study(one={}, again={}, wide={"smola.rank": 4}), say=lambda _: None, quiet=True)
+    one, again, wide = result["arms"]
+    assert again["difference"] == 0
+    assert again["loss"] == one["loss"]
+    assert wide["parameters"] > one["parameters"]
+    assert wide["difference"] != 0
+    assert result["n"] == 24
+    assert set(one["tasks"]) == {"count", "vqa"}
+    assert one["loss"] == pytest.approx(np.mean(list(one["tasks"].values())))
+    weights = Path("runs/study/one/adapter_model.safetensors")
+    assert one["bytes"] == weights.stat().st_size
+    assert one["share"] == one["parameters"] / tiny_backbone().model.num_parameters()
+
+
+def test_a_finished_arm_is_not_run_again_and_a_stopped_one_goes_on(here, monkeypatch):
+    run(study(one={}), say=lambda _: None, quiet=True)
+    before = len(here)
+    said = []
+    first = run(study(one={}), say=said.append, quiet=True)
+    assert len(here) == before
+    assert said == []
+    judged = studies.judge
+    monkeypatch.setattr(studies, "judge", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        run(study(one={}, two={"seed": 5}), say=said.append, quiet=True)
+    monkeypatch.setattr(studies, "judge", judged)
+    resumed = []
+    train = studies.train
+
+    def watched(config, resume, quiet):
+        resumed.append(resume)
+        return train(config, resume=resume, quiet=quiet)
+
+    monkeypatch.setattr(studies, "train", watched)
+    result = run(study(one={}, two={"seed": 5}), say=said.append, quiet=True)
+    assert resumed == [True]
+    assert result["arms"][0] == first["arms"][0]
+
+
+def test_a_lora_is_an_arm_like_any_other(here):
+    result = run(study(smola={}, lora={"method": "lora"}), say=lambda _: None, quiet=True)
+    smola, lora = result["arms"]
+    assert abs(lora["parameters"] - smola["parameters"]) < 0.05 * smola["parameters"]
+    table = as_table(result).splitlines()
+    assert table[0].endswith("| mean | against smola |")
+    assert [line.split("|")[1].strip() for line in table[2:]] == ["smola", "lora"]
+    assert len({line.count("|") for line in table}) == 1
+
+
+def test_each_task_counts_alike_however_many_rows_it_has():
+    facts = {
+        "parameters": 1,
+        "share": 0.1,
+        "bytes": 1,
+        "steps": 1,
+        "seconds": 1.0,
+        "tasks": ["a"] * 3 + ["b"],
+    }
+    result = compare(
+        [{"arm": "x", **facts, "nats": [1, 2, 3, 10]}, {"arm": "y", **facts, "nats": [1, 2, 3, 14]}]
+    )
+    x, y = result["arms"]
+    assert x["loss"] == pytest.approx((2 + 10) / 2)
+    assert y["difference"] == pytest.approx(4 / 2)
+    assert y["ci95"][0] <= 2 <= y["ci95"][1]
+
+
+def test_a_file_names_its_base_and_changes_it_once_for_all(here):
+    Path("run.json").write_text(json.dumps(BASE))
+    Path("study.json").write_text(
+        json.dumps(
+            {"base": "run.json", "set": {"smola.rank": 3}, "output": "runs/s", "arms": {"a": {"steps": 9}}}
+        )
+    )
+    read = read_study(Path("study.json"))
+    config = read.config("a")
+    assert (config.smola.rank, config.smola.num_experts, config.steps) == (3, 2, 9)
+    assert read.folder("a") == Path("runs/s/a")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "cannot be read"),
+        ("[]", "must hold one JSON object"),
+        ('{"base": "gone.json", "arms": {"a": {}}, "output": "o"}', "cannot be read"),
+        (json.dumps({"base": BASE, "arms": {}, "output": "o"}), "at least one arm"),
+        (json.dumps({"base": BASE, "arms": {"a": {}}, "output": "o", "stray": 1}), "is no study"),
+        (json.dumps({"base": BASE, "arms": {"a": {"smola.stray": 1}}, "output": "o"}), "has no stray"),
+        (json.dumps({"base": BASE | {"stage": "align"}, "arms": {"a": {}}, "output": "o"}), "stage experts"),
+        (json.dumps({"base": BASE, "arms": {"a": {"seed.x": 1}}, "output": "o", "rows": 9}), "not an object"),
+        (json.dumps({"base": BASE | {"seed": 1}, "arms": {"a": {}}, "output": "o", "rows": 1}), "at least 2"),
+    ],
+)
+def test_a_broken_study_gets_one_sentence(tmp_path, text, words):
+    path = tmp_path / "study.json"
+    if "seed.x" in text:
+        text = text.replace('"stage"', '"seed": 1, "stage"', 1)
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=words):
+        read_study(path)
