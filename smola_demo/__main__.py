@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from smola_demo import __version__, commands, offline_commands
+from smola_demo import __version__, commands, offline_commands, processes
 from smola_demo.config import GROUPS, PRECISIONS
 from smola_demo.report_text import as_text
 
@@ -218,6 +218,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("smola_demo: stopped", file=sys.stderr)
         return 1
+    if not processes.is_main():
+        return 0
     if options.json:
         print(json.dumps(result, ensure_ascii=False))
     else:

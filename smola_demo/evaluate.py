@@ -16,6 +16,7 @@ from smola_demo.data.images import ImageError
 from smola_demo.data.row import Row, RowError, read_rows
 from smola_demo.metric_files import digest
 from smola_demo.metrics import difference, score, score_rows
+from smola_demo.processes import share_out
 from smola_demo.results import Request
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ def evaluate(
     `against` names a second ablation ("none" takes all experts out): the same rows are answered under it too,
     and each task gets "against": its value, the difference and the paired 95 % interval of that.
     `baselines` adds to each task the commonest answer (of `training`, or leave-one-out) and the model's own
-    answers without the picture. `progress` is called with the number of rows done since the last call.
+    answers without the picture. `progress` is called with the number of rows this process has done
+    since the last call.
     Raises as Engine.answer_many does.
     """
     start = time.perf_counter()
@@ -129,25 +131,30 @@ def predict(
 ) -> list[Prediction]:
     """Every row's answer, in the rows' order; without `pictures`, to the prompt alone.
 
-    Batches hold one task and questions of similar length.
+    Batches hold one task and questions of similar length; processes of one launch share them.
     """
-    order = sorted(range(len(rows)), key=lambda i: (rows[i].task, len(rows[i].question or "")))
-    done: dict[int, Prediction] = {}
-    for first in range(0, len(order), BATCH_ROWS):
-        chunk = order[first : first + BATCH_ROWS]
+
+    def answer(chunk: Sequence[int]) -> dict[int, tuple[str, str]]:
+        """Index of a row → its answer, and why there is none."""
         requests: dict[int, Request] = {}
+        said: dict[int, tuple[str, str]] = {}
         for i in chunk:
             try:
                 picture = rows[i].open() if pictures else None
                 requests[i] = Request(picture, rows[i].task, rows[i].question, ablation)
             except ImageError as error:
-                done[i] = Prediction(rows[i], "", str(error))
+                said[i] = ("", str(error))
         if requests:
             answers = engine.answer_many(list(requests.values()))
-            done |= {i: Prediction(rows[i], text) for i, text in zip(requests, answers, strict=True)}
+            said |= {i: (text, "") for i, text in zip(requests, answers, strict=True)}
         if progress:
             progress(len(chunk))
-    return [done[i] for i in range(len(rows))]
+        return said
+
+    order = sorted(range(len(rows)), key=lambda i: (rows[i].task, len(rows[i].question or "")))
+    chunks = [order[first : first + BATCH_ROWS] for first in range(0, len(order), BATCH_ROWS)]
+    found = {i: said for part in share_out(chunks, answer) for i, said in part.items()}
+    return [Prediction(row, *found[i]) for i, row in enumerate(rows)]
 
 
 def spread(rows: Sequence[Row], count: int) -> list[Row]:

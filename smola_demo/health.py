@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from smola_demo.chance import entropy
+from smola_demo.processes import share_out
 from smola_demo.results import Answer, Request
 
 if TYPE_CHECKING:
@@ -61,13 +62,15 @@ def health(
     if engine.adapter is None or not rows:
         raise ValueError("a health report needs experts and at least one row")
     info = engine.info()
-    used = []
-    for row in rows:
+
+    def look(row: Row) -> Usage:
         *_, answer = engine.answer(Request(row.open(), row.task, row.question))
         assert isinstance(answer, Answer) and answer.trace is not None  # noqa: S101, PT018  experts record
-        used.append(usage(row.task, answer.trace))
         if progress:
             progress(1)
+        return usage(row.task, answer.trace)
+
+    used = share_out(rows, look)
     return {
         "n": len(rows),
         "tasks": {task: sum(u.task == task for u in used) for task in dict.fromkeys(u.task for u in used)},

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from smola_demo import commands
+from smola_demo import commands, processes
 from smola_demo.config import ConfigError, TrainConfig, override
 from smola_demo.results import Answer, Request
 
@@ -59,20 +59,21 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     from smola_demo.model_card import has_adapter, write_card
 
     rows, training = read_suites(options.suite, options.limit), read_training(options.training)
+    processes.join()
     engine = commands.load_engine(options)
     baselines = options.baselines or bool(training)
     total = len(rows) * (1 + (options.against is not None) + baselines)
-    with tqdm(total=total, desc="evaluate", unit="row", file=sys.stderr) as bar:
+    with _bar(total, "evaluate") as bar:
         result = judge(engine, rows, options.ablate, bar.update, options.against, baselines, training)
     if options.look:
         looked = spread(rows, min(len(rows), MAX_LOOKED))
-        with tqdm(total=len(looked), desc="look", unit="row", file=sys.stderr) as bar:
+        with _bar(len(looked), "look") as bar:
             result["looking"] = looking(engine, looked, bar.update)
     if options.checks:
-        with tqdm(total=options.checks, desc="checks", unit="row", file=sys.stderr) as bar:
+        with _bar(options.checks, "checks") as bar:
             result["checks"] = checks(engine, spread(rows, options.checks), progress=bar.update)
     if options.health:
-        with tqdm(total=options.health, desc="health", unit="row", file=sys.stderr) as bar:
+        with _bar(options.health, "health") as bar:
             result["health"] = health(engine, spread(rows, options.health), progress=bar.update)
     loaded = engine.info()
     facts = {
@@ -86,7 +87,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
         "device": loaded.device,
         "ablation": options.ablate,
     }
-    if options.out:
+    if options.out and processes.is_main():
         write_metrics(result, options.out, facts)
         if has_adapter(options.out):
             write_card(options.out)
@@ -112,17 +113,26 @@ def atlas(options: argparse.Namespace) -> dict[str, Any]:
     from smola_demo.atlas import atlas as chart
     from smola_demo.data.gallery import drawn_rows, gallery_rows
 
+    processes.join()
     engine = commands.load_engine(options)
     folder = options.out or engine.info().folder
     if not folder:
         raise ConfigError("an atlas needs experts: choose a checkpoint with --experts")
     rows = [*gallery_rows(), *drawn_rows(options.drawn)]
     when = datetime.now(UTC).isoformat(timespec="seconds")
-    with tqdm(total=len(rows), desc="atlas", unit="row", file=sys.stderr) as bar:
+    with _bar(len(rows), "atlas") as bar:
         result = chart(engine, rows, when, bar.update)
     path = Path(folder) / "atlas.json"
-    path.write_text(json.dumps(result, ensure_ascii=False, separators=(",", ":")) + "\n", encoding="utf-8")
+    if processes.is_main():
+        text = json.dumps(result, ensure_ascii=False, separators=(",", ":"))
+        path.write_text(text + "\n", encoding="utf-8")
     return {"atlas": str(path), "rows": len(rows), "entries": len(result["entries"])}
+
+
+def _bar(total: int, what: str) -> tqdm[Any]:
+    """Progress over this process's share of the rows."""
+    share = -(-total // processes.how_many())
+    return tqdm(total=share, desc=what, unit="row", file=sys.stderr, disable=not processes.is_main())
 
 
 def train(options: argparse.Namespace) -> dict[str, Any]:

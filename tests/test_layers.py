@@ -17,6 +17,7 @@ LEVELS = {
     "smola_demo": 0,
     "config": 0,
     "context": 1,
+    "processes": 1,
     "smola": 1,
     "adapter": 2,
     "adapter_files": 2,
