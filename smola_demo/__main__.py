@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from smola_demo import __version__, commands, offline_commands
+from smola_demo import __version__, commands, offline_commands, processes
 from smola_demo.config import GROUPS, PRECISIONS
 from smola_demo.report_text import as_text
 
@@ -101,6 +101,18 @@ def build_parser() -> argparse.ArgumentParser:
         "--against", metavar="SPEC|none", help="answer the same rows with these experts out too, and compare"
     )
     evaluate.add_argument(
+        "--baselines",
+        action="store_true",
+        help="also score the commonest answer, and the model's answers without the picture",
+    )
+    evaluate.add_argument(
+        "--training",
+        action="append",
+        default=[],
+        metavar="ROWS.jsonl",
+        help="take the commonest answer from the training side of this file; may be given several times",
+    )
+    evaluate.add_argument(
         "--look",
         action="store_true",
         help="also measure, on 300 rows, whether answers depend on the picture",
@@ -114,7 +126,22 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="on N of the rows, also hold routing against what taking experts out does",
     )
-    evaluate.add_argument("--out", type=Path, metavar="DIR", help="write metrics.json there")
+    evaluate.add_argument(
+        "--health",
+        type=_positive,
+        metavar="N",
+        help="on N of the rows, also report whether routers use their experts and tell tasks apart",
+    )
+    evaluate.add_argument("--out", type=Path, metavar="DIR", help="write metrics.json and scores.json there")
+    table = command(
+        "table",
+        "several metrics.json side by side as Markdown, and each model beyond the first, paired",
+        "table none=runs/none/metrics.json omni=checkpoints/embedded-omni/metrics.json",
+    )
+    table.add_argument("models", nargs="*", metavar="NAME=metrics.json")
+    table.add_argument(
+        "--fill", type=Path, metavar="FILE.md", help="write the tables that this document marks anew"
+    )
     atlas = command("atlas", "what each expert does over our own pictures and drawings", "atlas --drawn 12")
     atlas.add_argument(
         "--drawn", type=_positive, default=12, metavar="N", help="drawings of each kind (default 12)"
@@ -191,6 +218,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("smola_demo: stopped", file=sys.stderr)
         return 1
+    if not processes.is_main():
+        return 0
     if options.json:
         print(json.dumps(result, ensure_ascii=False))
     else:

@@ -16,6 +16,7 @@ import numpy as np
 from smola_demo import __version__
 from smola_demo.context import TEXT, VISUAL
 from smola_demo.effects import GivenAnswer
+from smola_demo.processes import share_out
 from smola_demo.results import Answer, Request
 from smola_demo.sweep import ROWS, leave_one_out
 
@@ -59,7 +60,7 @@ def atlas(
     if engine.adapter is None:
         raise ValueError("an atlas needs experts: choose a checkpoint with --experts")
     info = engine.info()
-    seen = [_look(engine, row, progress) for row in rows]
+    seen = share_out(rows, lambda row: _look(engine, row, progress))
     entries = [
         _entry(seen, g, group, e, info.layers)
         for g, group in enumerate(info.groups)

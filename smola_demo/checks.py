@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 
 from smola_demo.metrics import bootstrap_ci
+from smola_demo.processes import share_out
 from smola_demo.results import Answer, Request, Sweep
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from smola_demo.data.row import Row
     from smola_demo.engine import Engine
+    from smola_demo.results import Effect
 
 EXAMPLES = 5
 
@@ -45,10 +47,15 @@ def checks(
         name: []
         for name in ("weight", "contribution", "top_changed", "random_changed", "top_effect", "random_effect")
     }
-    for row in rows:
+
+    def effects_of(row: Row) -> tuple[Effect, ...]:
         *_, swept = engine.sweep(Request(row.open(), row.task, row.question))
         assert isinstance(swept, Sweep)  # noqa: S101  a sweep that does not raise ends with its Sweep
-        effects = swept.effects
+        if progress:
+            progress(1)
+        return swept.effects
+
+    for effects in share_out(rows, effects_of):
         size = np.abs([effect.delta_logprob for effect in effects])
         for name in ("weight", "contribution"):
             found[name].append(spearman(np.array([getattr(effect, name) for effect in effects]), size))
@@ -57,8 +64,6 @@ def checks(
         for kind, at in (("top", top), ("random", other)):
             found[f"{kind}_changed"].append(float(effects[at].answer_changed))
             found[f"{kind}_effect"].append(float(size[at]))
-        if progress:
-            progress(1)
     means = {name: _mean(values) for name, values in found.items()}
     return {
         "n": len(rows),

@@ -13,6 +13,7 @@ from smola_demo.ablation import AblationSpec
 from smola_demo.data.images import ImageError
 from smola_demo.generation import score
 from smola_demo.metrics import bootstrap_ci
+from smola_demo.processes import share_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,11 +39,9 @@ def looking(
     for source in dict.fromkeys(row.source for row in rows):
         own = [row for row in rows if row.source == source]
         pairs = _with_another(_opened(own))
-        losses = [
-            loss
-            for first in range(0, len(pairs), BATCH_ROWS)
-            for loss in _losses(engine, pairs[first : first + BATCH_ROWS])
-        ]
+        batches = [pairs[first : first + BATCH_ROWS] for first in range(0, len(pairs), BATCH_ROWS)]
+        found_losses = share_out(batches, lambda batch: _losses(engine, batch))
+        losses = [loss for batch in found_losses for loss in batch]
         if losses:
             table = np.array(losses)
             gain = table[:, 1] - table[:, 0]

@@ -33,6 +33,10 @@ class AnswerLoss(nn.Module):
         self.model = backbone.model
         self._adapter = adapter
 
+    def weight(self, batch: PackedBatch) -> float:
+        """What the batch counts where several make up one step: the sum of its tokens' weights."""
+        return float(token_weights(batch.labels[:, 1:]).sum())
+
     def forward(self, batch: PackedBatch, bare: bool = False) -> Tensor:
         """Scalar; `bare` takes the experts out."""
         nats = self._nats(batch, bare)
@@ -100,6 +104,10 @@ class VisualWordsLoss(nn.Module):
         self.register_buffer("middle", words.mean(0), persistent=False)
         self.register_buffer("words", F.normalize(words - words.mean(0), dim=-1), persistent=False)
         self.length = float((words - words.mean(0)).norm(dim=-1).mean())
+
+    def weight(self, batch: PackedBatch) -> float:
+        """Every batch counts alike: pictures are told apart within a batch, whatever is said of them."""
+        return 1.0
 
     def forward(self, batch: PackedBatch) -> Tensor:
         """Scalar; needs at least two pictures, and is 0 where they all hold the same tokens."""

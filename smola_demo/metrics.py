@@ -136,6 +136,12 @@ def character_error_rate(predictions: Sequence[str], references: Sequence[Sequen
     return sum(edits for edits, _ in pairs) / sum(length for _, length in pairs)
 
 
+def normal_form(task: str, text: str) -> str:
+    """The form in which two answers of a task count as the same one. Raises TaskError for an unknown task."""
+    exact = get_task(task).metric in ("vqa_accuracy", "count_accuracy", "exact")
+    return normalize_vqa(text) if exact else _folded(text)
+
+
 Rows = Sequence[Sequence[str]]
 
 
@@ -188,11 +194,21 @@ def bootstrap_ci(
     values: Sequence[float] | np.ndarray, seed: int = 0, samples: int = 1000
 ) -> tuple[float, float]:
     """95 % interval of the mean by resampling rows; the same seed gives the same interval."""
-    rows = np.asarray(values, dtype=np.float64)
-    if rows.ndim != 1 or not rows.size:
+    return mean_ci([values], seed, samples)
+
+
+def mean_ci(
+    tasks: Sequence[Sequence[float] | np.ndarray], seed: int = 0, samples: int = 1000
+) -> tuple[float, float]:
+    """95 % interval of the mean over tasks of each task's mean, by resampling rows within their tasks."""
+    parts = [np.asarray(values, dtype=np.float64) for values in tasks]
+    if not parts or any(rows.ndim != 1 or not rows.size for rows in parts):
         raise MetricError("An interval needs at least one value.")
     rng = np.random.default_rng(seed)
-    means = [rows[rng.integers(0, rows.size, rows.size)].mean() for _ in range(samples)]
+    means = [
+        np.mean([rows[rng.integers(0, rows.size, rows.size)].mean() for rows in parts])
+        for _ in range(samples)
+    ]
     low, high = np.quantile(means, (0.025, 0.975))
     return float(low), float(high)
 
@@ -203,7 +219,7 @@ def score(task: str, predictions: Sequence[str], references: Rows) -> dict[str, 
     references[i] holds every accepted answer of row i. Raises TaskError for an unknown task and MetricError
     when there is nothing to judge, the numbers of rows differ, or a row has no reference.
     """
-    scored = _scored(task, predictions, references)
+    scored = score_rows(task, predictions, references)
     return {
         "metric": get_task(task).metric,
         "value": float(scored.values.mean()),
@@ -221,8 +237,8 @@ def difference(
     Both answer the same rows, so the interval resamples rows, each with both its answers (paired bootstrap).
     Raises as `score` does.
     """
-    other = _scored(task, others, references).values
-    gain = _scored(task, predictions, references).values - other
+    other = score_rows(task, others, references).values
+    gain = score_rows(task, predictions, references).values - other
     return {
         "value": float(other.mean()),
         "difference": float(gain.mean()),
@@ -230,7 +246,8 @@ def difference(
     }
 
 
-def _scored(task: str, predictions: Sequence[str], references: Rows) -> Scored:
+def score_rows(task: str, predictions: Sequence[str], references: Rows) -> Scored:
+    """Judge a task's answers row by row; raises as `score` does."""
     name = get_task(task).metric
     if not predictions:
         raise MetricError(f"There is no answer to judge for the task '{task}'.")

@@ -71,20 +71,24 @@ def has_adapter(folder: str | Path) -> bool:
 def _results(results: dict[str, Any] | None) -> str:
     if results is None:
         return ""
+    tasks = results["tasks"]
+    baselines = ("most_frequent", "question_only") if all("baselines" in t for t in tasks.values()) else ()
     rows = [
         f"| {task} | {t['metric']} | {t['value']:.3f} | {t['ci95'][0]:.3f} – {t['ci95'][1]:.3f} | {t['n']} |"
-        for task, t in results["tasks"].items()
+        + "".join(f" {t['baselines'][name]['value']:.3f} |" for name in baselines)
+        for task, t in tasks.items()
     ]
+    extra = "".join(f" {name.replace('_', ' ')} |" for name in baselines)
     return "\n".join(
         [
             "## Results",
             "",
             f"On held-out rows, {results['compute']}; values are fractions, CIDEr-D 1.0 is 100.",
             "",
-            "| task | metric | value | 95 % interval | rows |",
-            "|---|---|---|---|---|",
+            "| task | metric | value | 95 % interval | rows |" + extra,
+            "|---|---|---|---|---|" + "---|" * len(baselines),
             *rows,
-            f"| mean | | {results['mean']:.3f} | | |",
+            f"| mean | | {results['mean']:.3f} | | |" + " |" * len(baselines),
             "",
         ]
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from smola_demo import commands
+from smola_demo import commands, processes
 from smola_demo.config import ConfigError, TrainConfig, override
 from smola_demo.results import Answer, Request
 
@@ -37,10 +37,11 @@ def record(options: argparse.Namespace) -> dict[str, Any]:
     written = []
     for name in tqdm(options.examples, desc="record", unit="run", file=sys.stderr):
         example = examples[name]
-        request = Request(open_image(example.image), example.task, example.question or None)
+        picture = open_image(example.image)
+        request = Request(picture, example.task, example.question or None)
         answer = [item for item in engine.answer(request) if isinstance(item, Answer)][-1]
         when = datetime.now(UTC).isoformat(timespec="seconds")
-        run = run_record(answer, engine.info(), request.image, when)
+        run = run_record(answer, engine.info(), picture, when)
         path = options.assets / FOLDER / f"{name}{ENDING}"
         written.append({"run": str(path), "bytes": write_run_file(path, run), "answer": answer.text})
     return {"runs": written, "bytes": sum(entry["bytes"] for entry in written)}
@@ -48,24 +49,32 @@ def record(options: argparse.Namespace) -> dict[str, Any]:
 
 def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     """Metrics of suites."""
+    from smola_demo.baselines import read_training
     from smola_demo.checks import checks
     from smola_demo.evaluate import evaluate as judge
-    from smola_demo.evaluate import read_suites, spread, write_metrics
+    from smola_demo.evaluate import read_suites, spread
+    from smola_demo.health import health
     from smola_demo.looking import looking
+    from smola_demo.metric_files import write_metrics
     from smola_demo.model_card import has_adapter, write_card
 
-    rows = read_suites(options.suite, options.limit)
+    rows, training = read_suites(options.suite, options.limit), read_training(options.training)
+    processes.join()
     engine = commands.load_engine(options)
-    total = len(rows) * (1 if options.against is None else 2)
-    with tqdm(total=total, desc="evaluate", unit="row", file=sys.stderr) as bar:
-        result = judge(engine, rows, options.ablate, bar.update, options.against)
+    baselines = options.baselines or bool(training)
+    total = len(rows) * (1 + (options.against is not None) + baselines)
+    with _bar(total, "evaluate") as bar:
+        result = judge(engine, rows, options.ablate, bar.update, options.against, baselines, training)
     if options.look:
         looked = spread(rows, min(len(rows), MAX_LOOKED))
-        with tqdm(total=len(looked), desc="look", unit="row", file=sys.stderr) as bar:
+        with _bar(len(looked), "look") as bar:
             result["looking"] = looking(engine, looked, bar.update)
     if options.checks:
-        with tqdm(total=options.checks, desc="checks", unit="row", file=sys.stderr) as bar:
+        with _bar(options.checks, "checks") as bar:
             result["checks"] = checks(engine, spread(rows, options.checks), progress=bar.update)
+    if options.health:
+        with _bar(options.health, "health") as bar:
+            result["health"] = health(engine, spread(rows, options.health), progress=bar.update)
     loaded = engine.info()
     facts = {
         "suites": [str(path) for path in options.suite],
@@ -78,11 +87,25 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
         "device": loaded.device,
         "ablation": options.ablate,
     }
-    if options.out:
+    if options.out and processes.is_main():
         write_metrics(result, options.out, facts)
         if has_adapter(options.out):
             write_card(options.out)
+    del result["scores"]  # thousands of numbers, for the table and not for a screen
     return facts | result
+
+
+def table(options: argparse.Namespace) -> dict[str, Any]:
+    """Models side by side; or a document's marked tables, written anew."""
+    from smola_demo.tables import as_markdown, fill, read_models, side_by_side
+
+    if options.fill:
+        text = options.fill.read_text(encoding="utf-8")
+        written = fill(text, options.fill.parent)
+        options.fill.write_text(written, encoding="utf-8")
+        return {"filled": str(options.fill), "changed": written != text}
+    found = side_by_side(read_models(options.models))
+    return {**found, "markdown": as_markdown(found)}
 
 
 def atlas(options: argparse.Namespace) -> dict[str, Any]:
@@ -90,17 +113,26 @@ def atlas(options: argparse.Namespace) -> dict[str, Any]:
     from smola_demo.atlas import atlas as chart
     from smola_demo.data.gallery import drawn_rows, gallery_rows
 
+    processes.join()
     engine = commands.load_engine(options)
     folder = options.out or engine.info().folder
     if not folder:
         raise ConfigError("an atlas needs experts: choose a checkpoint with --experts")
     rows = [*gallery_rows(), *drawn_rows(options.drawn)]
     when = datetime.now(UTC).isoformat(timespec="seconds")
-    with tqdm(total=len(rows), desc="atlas", unit="row", file=sys.stderr) as bar:
+    with _bar(len(rows), "atlas") as bar:
         result = chart(engine, rows, when, bar.update)
     path = Path(folder) / "atlas.json"
-    path.write_text(json.dumps(result, ensure_ascii=False, separators=(",", ":")) + "\n", encoding="utf-8")
+    if processes.is_main():
+        text = json.dumps(result, ensure_ascii=False, separators=(",", ":"))
+        path.write_text(text + "\n", encoding="utf-8")
     return {"atlas": str(path), "rows": len(rows), "entries": len(result["entries"])}
+
+
+def _bar(total: int, what: str) -> tqdm[Any]:
+    """Progress over this process's share of the rows."""
+    share = -(-total // processes.how_many())
+    return tqdm(total=share, desc=what, unit="row", file=sys.stderr, disable=not processes.is_main())
 
 
 def train(options: argparse.Namespace) -> dict[str, Any]:

@@ -31,15 +31,21 @@ def as_text(command: str, result: dict[str, Any]) -> str:
             f"  [{t['ci95'][0]:.3f}, {t['ci95'][1]:.3f}]  n={t['n']}" + _against(t.get("against"))
             for task, t in result["tasks"].items()
         ]
+        for task, t in result["tasks"].items():
+            lines += [_baseline(task, name, found) for name, found in t.get("baselines", {}).items()]
         for suite, seen in result.get("looking", {}).items():
             low, high = seen["ci95"]
             lines.append(
                 f"{suite:<10} own picture {seen['own']:.3f}, another {seen['other']:.3f} nats per token, "
                 f"gain {seen['gain']:.3f} [{low:.3f}, {high:.3f}]  n={seen['n']}"
             )
+        if "health" in result:
+            lines += _health(result["health"])
         return "\n".join(
             [*lines, f"mean {result['mean']:.3f}, {len(result['failed'])} failed, {result['seconds']:.0f} s"]
         )
+    if command == "table" and "markdown" in result:
+        return result["markdown"]
     if command == "study":
         from smola_demo.study import as_table
 
@@ -53,3 +59,27 @@ def _against(other: dict[str, Any] | None) -> str:
     low, high = other["ci95"]
     what = "no experts" if other["ablation"] == "none" else f"without {other['ablation']}"
     return f"  {what} {other['value']:.3f}, gain {other['difference']:+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+def _baseline(task: str, name: str, found: dict[str, Any]) -> str:
+    (low, high), gain = found["ci95"], found["gain"]
+    beyond = f"gain {gain['value']:+.3f} [{gain['ci95'][0]:+.3f}, {gain['ci95'][1]:+.3f}]"
+    what = name.replace("_", " ")
+    return f"{task:<10} {what:<18} {found['value']:.3f}  [{low:.3f}, {high:.3f}]  {beyond}"
+
+
+def _health(found: dict[str, Any]) -> list[str]:
+    lines = []
+    for group, told in found["groups"].items():
+        in_use, per_token = (sum(told[key]) / len(told[key]) for key in ("in_use", "per_token"))
+        pairs = zip(told["information"], told["by_chance"], strict=True)
+        above = sum(own > chance for own, chance in pairs)
+        lines.append(
+            f"{group:<10} {in_use:.2f} of {found['experts']} experts in use, {per_token:.2f} per token; "
+            f"tasks tell {told['information_mean']:.4f} nats, below {told['by_chance_mean']:.4f} by chance "
+            f"({above} of {len(found['layers'])} layers above)"
+        )
+        for key, what in (("collapsed", "on one expert"), ("even", "even within 1 %")):
+            if told[key]:
+                lines.append(f"{group:<10} {what}: layers {', '.join(map(str, told[key]))}")
+    return lines

@@ -14,9 +14,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Request:
-    """One question to the engine. `ablation` is the text form of an AblationSpec; empty means none."""
+    """One question to the engine, about a picture or, with None, about nothing but itself.
 
-    image: Image.Image
+    `ablation` is the text form of an AblationSpec; empty means none.
+    """
+
+    image: Image.Image | None
     task: str
     question: str | None = None
     ablation: str = ""

@@ -13,12 +13,13 @@ import json
 import math
 import sys
 import time
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import nn
 from tqdm import tqdm
 
@@ -29,17 +30,18 @@ from smola_demo.lora import save_lora
 from smola_demo.losses import AnswerLoss, VisualWordsLoss
 from smola_demo.model_card import write_card
 from smola_demo.packing import PackedBatch, Rows, loader, pack
-from smola_demo.train_state import load_state, save_state
+from smola_demo.train_state import Done, load_state, save_state
 from smola_demo.trainable import learning_rates, make_trainable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from smola_demo.adapter import Adapter
     from smola_demo.backbone.base import Backbone
     from smola_demo.config import TrainConfig
     from smola_demo.trainable import Trainable
 
+RECENT = 50  # steps that the final loss is a mean over
 BARE_EVERY = 4  # of the steps of align with experts, each so many-th runs bare: the connector serves both
 DEV_SEED = 1_000_003  # of the development stream; which rows are development rows is the split's business
 
@@ -60,65 +62,102 @@ def train(config: TrainConfig, resume: bool = False, quiet: bool = False) -> Tra
     """Run one training as `config` says and write its checkpoint to `config.output`.
 
     Its state goes to `state_folder` every `save_every` steps; `resume` continues from there with the same
-    data order. Raises ConfigError, RowError, AdapterError or StateError with one sentence each.
+    data order. Under `accelerate launch` every process takes its share of each step's batches, and the
+    main one writes. The loss of a step is one weighted mean over all its batches on all processes (see
+    `weight` of the losses): how they are split changes nothing, except for the contrast of "words", which
+    sees one batch at a time. Raises ConfigError, RowError, AdapterError or StateError with one sentence each.
     """
     start = time.monotonic()
-    accelerator = Accelerator(mixed_precision=config.mixed_precision, cpu=not torch.cuda.is_available())
+    # Bare steps leave the experts without gradients; buffers are frozen, so there is nothing to send around.
+    bare = config.stage == "align" and bool(config.experts_output)
+    spread = DistributedDataParallelKwargs(find_unused_parameters=bare, broadcast_buffers=False)
+    accelerator = Accelerator(
+        mixed_precision=config.mixed_precision, cpu=not torch.cuda.is_available(), kwargs_handlers=[spread]
+    )
     # Not the shipped connector where one is made: a config makes the same again.
     base = None if config.stage == "experts" else config.init_base
     backbone = load_backbone(config.backbone, config.precision, str(accelerator.device), base=base)
     torch.manual_seed(config.seed)
     parts = make_trainable(config, backbone)
     params, adapter = parts.params, parts.adapter
-    beside = config.stage == "align" and adapter is not None
-    loss_module: nn.Module = AnswerLoss(backbone, adapter)
+    module: AnswerLoss | VisualWordsLoss = AnswerLoss(backbone, adapter)
     if config.stage == "words":
-        loss_module = VisualWordsLoss(backbone)
-        params["log_sharpness"] = loss_module.log_sharpness
+        module = VisualWordsLoss(backbone)
+        params["log_sharpness"] = module.log_sharpness
     optimizer = torch.optim.AdamW(
         learning_rates(config, params), weight_decay=config.weight_decay, betas=(0.9, 0.99)
     )
     state = state_folder(config)
     config_text = json.dumps(config.to_dict(), sort_keys=True)
-    done, spent = load_state(state, params, optimizer, config_text) if resume else (0, 0.0)
-    start -= spent  # seconds count from the run's first start, pauses left out
-    loss_module, optimizer = accelerator.prepare(loss_module, optimizer)
-    batches = loader(config, backbone, done, accelerator.num_processes, accelerator.process_index)
+    done = load_state(state, params, optimizer, config_text) if resume else Done()
+    start -= done.seconds  # seconds count from the run's first start, pauses left out
+    loss_module, optimizer = accelerator.prepare(module, optimizer)
+    batches = loader(config, backbone, done.step, accelerator.num_processes, accelerator.process_index)
+    main = accelerator.is_main_process
     bar = tqdm(
-        total=config.steps, initial=done, desc=config.stage, unit="step", file=sys.stderr, disable=quiet
+        total=config.steps,
+        initial=done.step,
+        desc=config.stage,
+        unit="step",
+        file=sys.stderr,
+        disable=quiet or not main,
     )
-    log = _Log(state, config, enabled=accelerator.is_main_process)
-    losses: list[float] = []
-    for step, micro_batches in enumerate(_grouped(batches, config.gradient_accumulation), start=done + 1):
+    log = _Log(state, config, start, done.step) if main else None
+    losses = deque(done.losses, maxlen=max(RECENT, config.log_every))
+    grouped = _grouped(batches, config.gradient_accumulation)
+    for step, micro_batches in enumerate(grouped, start=done.step + 1):
         for (
             group
         ) in optimizer.param_groups:  # a function of the step alone, so that a resumed run needs no memory
             group["lr"] = group["peak"] * _warm_cosine(step - 1, config)
-        total = 0.0
-        how = {"bare": True} if beside and step % BARE_EVERY == 0 else {}
-        for batch in micro_batches:
-            loss = loss_module(batch.to(accelerator.device), **how) / config.gradient_accumulation
-            accelerator.backward(loss)
-            total += float(loss.detach())
+        total = torch.zeros((), device=accelerator.device)
+        how = {"bare": True} if bare and step % BARE_EVERY == 0 else {}
+        for batch, share in zip(micro_batches, _shares(accelerator, module, micro_batches), strict=True):
+            loss = loss_module(batch.to(accelerator.device), **how) * share
+            accelerator.backward(
+                loss * accelerator.num_processes
+            )  # of which the mean over processes is taken
+            total += loss.detach()
         accelerator.clip_grad_norm_(params.values(), config.clip_norm)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        losses.append(total)
+        losses.append(_everywhere(accelerator, total))
         bar.update()
-        bar.set_postfix(loss=f"{sum(losses[-50:]) / len(losses[-50:]):.3f}")
-        log.write(step, losses, adapter)
-        last = step == config.steps
-        if accelerator.is_main_process and (last or step % config.save_every == 0):
-            save_state(state, params, optimizer.optimizer, step, config_text, time.monotonic() - start)
+        bar.set_postfix(loss=f"{_mean(losses, RECENT):.3f}")
+        if log:
+            log.write(step, losses, adapter)
+        if main and (step == config.steps or step % config.save_every == 0):
+            reached = Done(step, time.monotonic() - start, tuple(losses))
+            save_state(state, params, optimizer.optimizer, config_text, reached)
     bar.close()
-    dev_loss = _dev_loss(config, backbone, loss_module, accelerator.device)
+    dev_loss = _dev_loss(config, backbone, module, accelerator.device)
     seconds = time.monotonic() - start
     samples = config.steps * config.batch_size * config.gradient_accumulation * accelerator.num_processes
-    final = sum(losses[-50:]) / max(1, len(losses[-50:]))
-    result = TrainResult(config.output, config.steps, seconds, samples, final, dev_loss)
-    if accelerator.is_main_process:
+    result = TrainResult(config.output, config.steps, seconds, samples, _mean(losses, RECENT), dev_loss)
+    if main:
         _write(config, backbone, parts, result)
+    accelerator.end_training()
     return result
+
+
+def _mean(losses: Iterable[float], last: int) -> float:
+    recent = list(losses)[-last:]
+    return sum(recent) / max(1, len(recent))
+
+
+def _shares(
+    accelerator: Accelerator, module: AnswerLoss | VisualWordsLoss, batches: Sequence[PackedBatch]
+) -> list[float]:
+    """What each batch counts in this step's loss: 1 in all, over the batches of all processes."""
+    own = [module.weight(batch) for batch in batches]
+    total = _everywhere(accelerator, torch.tensor(sum(own), device=accelerator.device))
+    return [weight / total for weight in own]
+
+
+def _everywhere(accelerator: Accelerator, value: torch.Tensor) -> float:
+    """The sum over all processes."""
+    summed: Any = accelerator.reduce(value, "sum")
+    return float(summed)
 
 
 def state_folder(config: TrainConfig) -> Path:
@@ -161,25 +200,24 @@ def _dev_loss(config: TrainConfig, backbone: Backbone, module: nn.Module, device
 
 
 class _Log:
-    """Appends a JSON line every `log_every` steps: loss, seconds, the routers' mean scale."""
+    """Appends a JSON line every `log_every` steps: loss, seconds, the routers' mean scale.
 
-    def __init__(self, folder: Path, config: TrainConfig, enabled: bool) -> None:
-        self._path, self._every, self._enabled, self._start = (
-            folder / "log.jsonl",
-            config.log_every,
-            enabled,
-            time.monotonic(),
-        )
-        if enabled:
-            folder.mkdir(parents=True, exist_ok=True)
+    Lines of steps that a resumed run takes again are dropped first.
+    """
 
-    def write(self, step: int, losses: list[float], adapter: Adapter | None) -> None:
-        if not self._enabled or step % self._every:
+    def __init__(self, folder: Path, config: TrainConfig, start: float, done: int) -> None:
+        self._path, self._every, self._start = folder / "log.jsonl", config.log_every, start
+        folder.mkdir(parents=True, exist_ok=True)
+        lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.is_file() else []
+        kept = lines[: done // self._every]
+        self._path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+
+    def write(self, step: int, losses: Iterable[float], adapter: Adapter | None) -> None:
+        if step % self._every:
             return
-        recent = losses[-self._every :]
         line: dict[str, Any] = {
             "step": step,
-            "loss": sum(recent) / len(recent),
+            "loss": _mean(losses, self._every),
             "seconds": time.monotonic() - self._start,
         }
         if adapter is not None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from smola_demo.__main__ import build_parser
+from smola_demo.tables import fill
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -82,6 +83,14 @@ def test_the_repository_stays_small_and_speaks_of_itself():
             text = path.read_text(encoding="utf-8")
             for word in ("/work/", "/opt/", "helper-", "issue #"):
                 assert word not in text, f"{path.relative_to(ROOT)} mentions {word}"
+
+
+def test_marked_tables_are_what_their_files_say():
+    for path in tracked():
+        if path.suffix == ".md":
+            text = path.read_text(encoding="utf-8")
+            command = f"python -m smola_demo table --fill {path.relative_to(ROOT)}"
+            assert fill(text, path.parent) == text, f"a table is out of date: {command}"
 
 
 def test_files_stay_short():

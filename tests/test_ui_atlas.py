@@ -20,8 +20,9 @@ from smola_demo.atlas import FORMAT, VERSION, atlas
 from smola_demo.checks import checks
 from smola_demo.data.row import Row
 from smola_demo.engine import Engine
-from smola_demo.evaluate import evaluate, write_metrics
+from smola_demo.evaluate import evaluate
 from smola_demo.looking import looking
+from smola_demo.metric_files import write_metrics
 from smola_demo.reports import engine_report
 from smola_demo.ui import atlas as atlas_view
 from smola_demo.ui.atlas import atlas_value, even_share

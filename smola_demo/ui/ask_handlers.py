@@ -52,6 +52,7 @@ class AskHandlers(ModelRuns):
 
         def work(flag: threading.Event) -> Iterator[tuple[Any, ...]]:
             wanted = answer.make_request(payload, task, question)
+            assert wanted.image is not None  # noqa: S101  what the page asks comes with a picture
             yield from answer.stream_answer(self._answer(wanted), self.handle.require(), flag, wanted.image)
 
         yield from self.follow(work, request)

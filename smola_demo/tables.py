@@ -1,0 +1,162 @@
+"""Several models side by side on the same rows, written from their metrics files, never by hand.
+
+In a document a table stands between `<!-- table: NAME=PATH … -->` and `<!-- /table -->`, for `fill` to write.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from smola_demo.metric_files import read_metrics
+from smola_demo.metrics import bootstrap_ci, mean_ci
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from smola_demo.metric_files import Judged
+
+MARKED = re.compile(r"(<!-- table: (.*?) -->\n).*?(<!-- /table -->)", re.DOTALL)
+
+
+class TableError(ValueError):
+    """Results that cannot stand in one table; the message says why."""
+
+
+def read_models(named: Sequence[str], folder: Path | None = None) -> dict[str, Judged]:
+    """NAME=PATH texts, paths relative to `folder`. Raises TableError or MetricFileError."""
+    models: dict[str, Judged] = {}
+    for text in named:
+        name, mark, path = text.partition("=")
+        if not mark or not name or not path or "|" in name:
+            raise TableError(f"a model is named NAME=path/metrics.json, not '{text}'")
+        if name in models:
+            raise TableError(f"two models are called {name}: give each a name of its own")
+        models[name] = read_metrics((folder or Path()) / path)
+    if not models:
+        raise TableError("a table needs at least one model: NAME=path/metrics.json")
+    return models
+
+
+def side_by_side(models: Mapping[str, Judged]) -> dict[str, Any]:
+    """{"models", "tasks", "mean", "paired"}: JSON-able.
+
+    tasks   task → {"metric", "n", "models": {name: {"value", "ci95"}}}
+    mean    name → {"value", "ci95"}, the interval from resampling rows within tasks; None without scores.json
+    paired  name → {task or "mean": {"value", "ci95"}}: what it has beyond the first model, each row under
+            both; empty for one model, or where a scores.json is missing
+
+    Raises TableError when the files judge different rows.
+    """
+    first, *others = models.items()
+    for other in others:
+        _check_same_rows(first, other)
+    tasks = {
+        task: {
+            "metric": found["metric"],
+            "n": found["n"],
+            "models": {name: _value(judged.metrics["tasks"][task]) for name, judged in models.items()},
+        }
+        for task, found in first[1].metrics["tasks"].items()
+    }
+    rows = {name: _rows(judged, first[1]) for name, judged in models.items()}
+    mean = {
+        name: {
+            "value": judged.metrics["mean"],
+            "ci95": list(mean_ci(list(rows[name].values()))) if rows[name] else None,
+        }
+        for name, judged in models.items()
+    }
+    base = rows[first[0]]
+    paired = {
+        name: _gains({task: rows[name][task] - base[task] for task in base})
+        for name, _ in others
+        if base and rows[name]
+    }
+    return {"models": list(models), "tasks": tasks, "mean": mean, "paired": paired}
+
+
+def as_markdown(found: dict[str, Any]) -> str:
+    """The values, and under them the paired differences if there are any."""
+    names, tasks = found["models"], found["tasks"]
+    lines = _header(["task", "metric", "rows", *names])
+    for task, line in tasks.items():
+        lines.append(
+            _line([task, line["metric"], line["n"], *(_cell(line["models"][name]) for name in names)])
+        )
+    lines.append(_line(["mean", "", "", *(_cell(found["mean"][name]) for name in names)]))
+    if found["paired"]:
+        gains = found["paired"]
+        lines += ["", *_header([f"beyond {names[0]}, paired", *gains])]
+        for task in (*tasks, "mean"):
+            lines.append(_line([task, *(_cell(gain[task], "+") for gain in gains.values())]))
+    return "\n".join(lines)
+
+
+def fill(text: str, folder: Path) -> str:
+    """The document with every marked table written anew; paths of markers are relative to `folder`."""
+
+    def written(match: re.Match[str]) -> str:
+        made = as_markdown(side_by_side(read_models(shlex.split(match[2]), folder)))
+        return f"{match[1]}\n{made}\n\n{match[3]}"
+
+    return MARKED.sub(written, text)
+
+
+def _check_same_rows(first: tuple[str, Judged], other: tuple[str, Judged]) -> None:
+    """Raises TableError; where a scores.json is missing, tasks, metrics and numbers of rows must do."""
+    (name, a), (name_b, b) = first, other
+    told, told_b = a.metrics["tasks"], b.metrics["tasks"]
+    if told.keys() != told_b.keys():
+        raise TableError(
+            f"{name} is judged on {', '.join(told)}, {name_b} on {', '.join(told_b)}: "
+            "judge both on the same suites"
+        )
+    for task in told:
+        same = all(told[task][key] == told_b[task][key] for key in ("metric", "n"))
+        if a.scores and b.scores:
+            same = same and a.scores[task]["rows"] == b.scores[task]["rows"]
+        if not same:
+            raise TableError(
+                f"{name} and {name_b} are judged on different rows of the task {task}: "
+                "judge both on the same suites"
+            )
+
+
+def _rows(judged: Judged, first: Judged) -> dict[str, np.ndarray]:
+    """task → (n,) scores in the order of the first model's rows; empty without scores.json."""
+    if judged.scores is None:
+        return {}
+    order = (first.scores or judged.scores).items()
+    return {task: np.array([judged.scores[task]["each"][row] for row in one["each"]]) for task, one in order}
+
+
+def _gains(gains: dict[str, np.ndarray]) -> dict[str, Any]:
+    each = {
+        task: {"value": float(values.mean()), "ci95": list(bootstrap_ci(values))}
+        for task, values in gains.items()
+    }
+    mean = float(np.mean([gain["value"] for gain in each.values()]))
+    return {**each, "mean": {"value": mean, "ci95": list(mean_ci(list(gains.values())))}}
+
+
+def _value(found: dict[str, Any]) -> dict[str, Any]:
+    return {key: found[key] for key in ("value", "ci95")}
+
+
+def _cell(found: dict[str, Any], sign: str = "") -> str:
+    numbers = [found["value"], *(found["ci95"] or ())]
+    value, *ends = (format(number, f"{sign}.3f") for number in numbers)
+    return f"{value} [{', '.join(ends)}]" if ends else value
+
+
+def _header(cells: Sequence[str]) -> list[str]:
+    return [_line(cells), "|" + "---|" * len(cells)]
+
+
+def _line(cells: Sequence[object]) -> str:
+    return "| " + " | ".join(map(str, cells)) + " |"

@@ -1,0 +1,126 @@
+"""Tables of models: numbers recounted by hand, paired on rows, refused where the rows differ."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from smola_demo.__main__ import main
+from smola_demo.metric_files import MetricFileError, read_metrics, write_metrics
+from smola_demo.metrics import bootstrap_ci, mean_ci
+from smola_demo.tables import TableError, as_markdown, fill, read_models, side_by_side
+
+ROWS = {"vqa": 40, "caption": 10}
+
+
+def judged(folder, seed, shift=0.0, rows="same", order=1, missing=()):
+    """An evaluation with random scores, `shift` better on every row, its rows told in any order."""
+    rng = np.random.default_rng(seed)
+    each = {task: (rng.random(n) / 2 + shift).round(6) for task, n in ROWS.items() if task not in missing}
+    tasks = {
+        task: {"metric": "m", "n": len(v), "value": float(v.mean()), "ci95": list(bootstrap_ci(v))}
+        for task, v in each.items()
+    }
+    scores = {
+        task: {
+            "rows": rows,
+            "each": {f"{task}:{i}": float(v[i]) for i in list(range(len(v)))[::order]},
+        }
+        for task, v in each.items()
+    }
+    mean = float(np.mean([t["value"] for t in tasks.values()]))
+    write_metrics({"tasks": tasks, "mean": mean, "scores": scores}, folder, {"compute": "fp32"})
+    return each
+
+
+def test_values_and_paired_differences_are_those_of_the_rows(tmp_path):
+    a, b = judged(tmp_path / "a", 0), judged(tmp_path / "b", 1, 0.3, order=-1)
+    found = side_by_side(read_models([f"one={tmp_path}/a", f"two={tmp_path}/b/metrics.json"]))
+    for task in ROWS:
+        gain = found["paired"]["two"][task]
+        assert gain["value"] == pytest.approx((b[task] - a[task]).mean())
+        assert gain["ci95"] == pytest.approx(bootstrap_ci(b[task] - a[task]))
+        assert found["tasks"][task]["models"]["one"]["value"] == pytest.approx(a[task].mean())
+    assert found["paired"]["two"]["mean"]["ci95"][0] > 0
+    assert found["mean"]["two"]["value"] == pytest.approx(np.mean([v.mean() for v in b.values()]))
+    assert found["mean"]["two"]["ci95"] == pytest.approx(mean_ci(list(b.values())))
+
+
+def test_the_interval_of_a_mean_over_tasks_is_the_normal_one():
+    """Tasks weigh alike however many rows they have: the variance is the sum of var / n over tasks²."""
+    rng = np.random.default_rng(3)
+    parts = [rng.random(400), rng.random(60) * 2]
+    low, high = mean_ci(parts, samples=4000)
+    middle = np.mean([part.mean() for part in parts])
+    wide = 1.96 * np.sqrt(sum(part.var() / part.size for part in parts)) / 2
+    assert (low, high) == pytest.approx((middle - wide, middle + wide), abs=0.06 * wide)
+
+
+def test_the_markdown_says_what_was_found(tmp_path):
+    a, b = judged(tmp_path / "a", 0), judged(tmp_path / "b", 1, 0.3)
+    lines = as_markdown(side_by_side(read_models([f"one={tmp_path}/a", f"two={tmp_path}/b"]))).splitlines()
+    low, high = bootstrap_ci(a["vqa"])
+    assert lines[2].startswith(f"| vqa | m | 40 | {a['vqa'].mean():.3f} [{low:.3f}, {high:.3f}] | ")
+    assert lines[0] == "| task | metric | rows | one | two |"
+    assert lines[6] == "| beyond one, paired | two |"
+    assert f"| caption | +{(b['caption'] - a['caption']).mean():.3f} [+" in lines[9]
+    for block in (lines[:5], lines[6:]):
+        assert len({line.count("|") for line in block}) == 1
+
+
+def test_without_scores_there_is_no_paired_difference(tmp_path):
+    judged(tmp_path / "a", 0)
+    judged(tmp_path / "b", 1)
+    (tmp_path / "b" / "scores.json").unlink()
+    found = side_by_side(read_models([f"one={tmp_path}/a", f"two={tmp_path}/b"]))
+    assert found["paired"] == {}
+    assert found["mean"]["two"]["ci95"] is None
+    assert len(found["mean"]["one"]["ci95"]) == 2
+
+
+def test_what_cannot_stand_in_one_table_is_refused(tmp_path):
+    judged(tmp_path / "a", 0)
+    judged(tmp_path / "b", 1, rows="other")
+    judged(tmp_path / "c", 2, missing=("caption",))
+    for other, said in (("b", "different rows of the task vqa"), ("c", "judged on vqa, caption, x on vqa")):
+        with pytest.raises(TableError, match=said):
+            side_by_side(read_models([f"one={tmp_path}/a", f"x={tmp_path}/{other}"]))
+    for named, said in (([], "at least one"), (["a"], "NAME=path"), (["|=a"], "NAME=path")):
+        with pytest.raises(TableError, match=said):
+            read_models(named)
+    with pytest.raises(TableError, match="two models are called one"):
+        read_models([f"one={tmp_path}/a"] * 2)
+
+
+def test_files_that_do_not_belong_together_are_refused(tmp_path):
+    with pytest.raises(MetricFileError, match="evaluate --out"):
+        read_metrics(tmp_path / "metrics.json")
+    judged(tmp_path / "a", 0)
+    judged(tmp_path / "b", 1)
+    (tmp_path / "b" / "scores.json").replace(tmp_path / "a" / "scores.json")
+    with pytest.raises(MetricFileError, match="not of the same run"):
+        read_metrics(tmp_path / "a")
+    for text, said in (("[1]", "JSON object"), ("{", "JSON object"), ('{"vqa": 1}', "damaged")):
+        (tmp_path / "a" / "scores.json").write_text(text)
+        with pytest.raises(MetricFileError, match=said):
+            read_metrics(tmp_path / "a")
+
+
+def test_the_command_prints_and_fills(tmp_path, capsys):
+    judged(tmp_path / "a", 0)
+    judged(tmp_path / "b", 1)
+    assert main(["table", f"one={tmp_path}/a", f"two={tmp_path}/b"]) == 0
+    printed = capsys.readouterr().out.strip()
+    assert main(["table", f"one={tmp_path}/a", "--json"]) == 0
+    assert set(json.loads(capsys.readouterr().out)) == {"models", "tasks", "mean", "paired", "markdown"}
+    page = tmp_path / "page.md"
+    page.write_text("# Figures\n\n<!-- table: one=a two=b -->\nold\n<!-- /table -->\n\nMore.\n")
+    stale = page.read_text()
+    assert fill(stale, tmp_path) != stale
+    assert main(["table", "--fill", str(page)]) == 0
+    filled = page.read_text()
+    assert f"\n\n{printed}\n\n" in filled
+    assert filled.endswith("<!-- /table -->\n\nMore.\n")
+    assert fill(filled, tmp_path) == filled
