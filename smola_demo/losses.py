@@ -14,7 +14,7 @@ from smola_demo.packing import IGNORED, PackedBatch
 
 if TYPE_CHECKING:
     from smola_demo.adapter import Adapter
-    from smola_demo.backbone.base import Backbone
+    from smola_demo.backbone.base import Backbone, Batch
 
 COMMON = 0.25  # a token that more than this share of a batch's pictures hold tells them nothing apart
 LENGTH_WEIGHT = 0.1
@@ -31,27 +31,23 @@ class AnswerLoss(nn.Module):
     def __init__(self, backbone: Backbone, adapter: Adapter | None) -> None:
         super().__init__()
         self.model = backbone.model
+        self._head = backbone.head
         self._adapter = adapter
 
-    def forward(self, batch: PackedBatch, bare: bool = False) -> Tensor:
+    def forward(self, batch: PackedBatch | Batch, bare: bool = False) -> Tensor:
         """Scalar; `bare` takes the experts out."""
         if self._adapter is None:
             return self._loss(batch)
         out = self._adapter.disabled() if bare else nullcontext()
-        with self._adapter.context(TokenContext(batch.modality, batch.is_answer)), out:
+        facts = TokenContext(batch.modality.cpu(), batch.is_answer.cpu())
+        with self._adapter.context(facts), out:
             return self._loss(batch)
 
-    def _loss(self, batch: PackedBatch) -> Tensor:
-        hidden = self.model.model(
-            input_ids=batch.input_ids,
-            pixel_values=batch.pixel_values,
-            attention_mask=batch.attention_mask,
-            position_ids=batch.position_ids,
-            use_cache=False,
-        ).last_hidden_state
+    def _loss(self, batch: PackedBatch | Batch) -> Tensor:
+        hidden = self.model.base_model(**batch.inputs, use_cache=False).last_hidden_state
         targets = batch.labels[:, 1:]
         scored = targets != IGNORED  # the vocabulary is wide: only answer positions are worth its product
-        logits = self.model.lm_head(hidden[:, :-1][scored])
+        logits = self._head(hidden[:, :-1][scored])
         weights = token_weights(targets)[scored]
         return (
             F.cross_entropy(logits.float(), targets[scored], reduction="none") * weights

@@ -28,14 +28,14 @@ from smola_demo.backbone import connector, load_backbone
 from smola_demo.data.mixture import Mixture
 from smola_demo.losses import AnswerLoss, VisualWordsLoss
 from smola_demo.model_card import write_card
-from smola_demo.packing import PackedBatch, Rows, loader, pack
+from smola_demo.packing import PackedBatch, Rows, batch_of, loader
 from smola_demo.train_state import load_state, save_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from smola_demo.adapter import Adapter
-    from smola_demo.backbone.base import Backbone
+    from smola_demo.backbone.base import Backbone, Batch
     from smola_demo.config import TrainConfig
 
 BARE_EVERY = 4  # of the steps of align with experts, each so many-th runs bare: the connector serves both
@@ -191,8 +191,8 @@ def _warm_cosine(step: int, config: TrainConfig) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
-def _grouped(batches: Iterable[PackedBatch], size: int) -> Iterable[list[PackedBatch]]:
-    held: list[PackedBatch] = []
+def _grouped(batches: Iterable[PackedBatch | Batch], size: int) -> Iterable[list[PackedBatch | Batch]]:
+    held: list[PackedBatch | Batch] = []
     for batch in batches:
         held.append(batch)
         if len(held) == size:
@@ -209,10 +209,7 @@ def _dev_loss(
     rows = Rows(backbone, mixture, config.max_answer_tokens, groups)
     losses = []
     for first in range(0, groups, config.batch_size):
-        batch = pack(
-            [rows[i] for i in range(first, min(groups, first + config.batch_size))],
-            backbone.tokenizer.pad_token_id,
-        )
+        batch = batch_of(backbone, [rows[i] for i in range(first, min(groups, first + config.batch_size))])
         losses.append(float(module(batch.to(device))))
     return sum(losses) / len(losses)
 
