@@ -206,5 +206,9 @@ class TrainConfig(JsonConfig):
             not self.experts_output or self.stage == "align",
             f"experts_output is for the stage align; {self.stage} writes to output alone",
         )
+        _require(
+            self.stage == "experts" or self.backbone == "embedded",
+            f"{self.stage} makes the connector of the embedded backbone, not of '{self.backbone}'",
+        )
         prefix = self.smola.routing == "prefix" and (self.stage == "experts" or bool(self.experts_output))
         _require(not (prefix and self.pack > 1), "prefix routing pools one row's prompt: set pack to 1")

@@ -3,8 +3,8 @@
 The prompt up to the last visual token is shared; each question with its answer follows as its own segment.
 A segment sees the shared part and itself, and counts its positions from the end of the shared part, so each
 segment's loss is what the row would have alone. With causal token routing this is exact; prefix routing pools
-a row's own prompt and therefore trains on one row per sequence. Backbones with positions or masks of their own
-do not pack.
+a row's own prompt and therefore trains on one row per sequence. Backbones with positions or masks of their
+own do not pack.
 """
 
 from __future__ import annotations

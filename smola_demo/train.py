@@ -145,8 +145,6 @@ def _trainable(config: TrainConfig, backbone: Backbone, adapter: Adapter | None)
         parameter.requires_grad_(chosen)
         if chosen:
             params[name] = parameter
-    if not params:
-        raise ValueError(f"{backbone.name} has no connector of ours to align: use the embedded backbone")
     for parameter in experts.values():
         parameter.requires_grad_(True)
     return params | experts

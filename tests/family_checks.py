@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 from bitsandbytes.nn import Linear4bit
-from peft import LoraConfig, get_peft_model
-from tiny_vlm import CONFIG, WIDTH, experts_on, noise, tiny_folder, tiny_models, tiny_vlm
+from peft import LoraConfig, inject_adapter_in_model
+from tiny_vlm import CONFIG, experts_on, noise, tiny_folder, tiny_models, tiny_vlm
 from torch import nn
 
 from smola_demo.ablation import AblationSpec
@@ -102,7 +102,7 @@ def untrained(name: str) -> None:
     """Untrained experts leave every bit of the scores as it was."""
     backbone = tiny_vlm(name)
     batch = backbone.collate(three_rows(name, backbone))
-    with torch.inference_mode():
+    with torch.no_grad():
         bare = backbone.model(**batch.inputs).logits
         with experts_on(backbone, strength=0.0):
             attached = backbone.model(**batch.inputs).logits
@@ -111,7 +111,7 @@ def untrained(name: str) -> None:
 
 
 def capture(name: str) -> None:
-    """Weights are recorded for every token, sum to 1 where a group serves, and boxes go with visual tokens."""
+    """Weights cover every token and sum to 1 where a group serves; boxes go with visual tokens."""
     backbone = tiny_vlm(name)
     with experts_on(backbone) as adapter:
         answer = answer_of(engine_of(backbone, adapter), request(name))
@@ -129,22 +129,10 @@ def capture(name: str) -> None:
 
 
 def overlay(name: str) -> None:
-    """A white spot in the picture changes exactly the patch embeddings of the tokens whose rectangle it is in."""
+    """A white spot changes exactly the patch embeddings of the tokens whose rectangles it touches."""
     tiny, backbone = tiny_models()[name], tiny_vlm(name)
-
-    def embeddings(image):
-        seen = []
-        hook = tiny.patches(backbone.model).register_forward_hook(lambda *call: seen.append(call[2]))
-        row = backbone.encode(image, "Hi")
-        with torch.inference_mode():
-            backbone.model(**backbone.collate([row]).inputs)
-        hook.remove()
-        (output,) = seen
-        return tiny.rows(output, backbone), backbone.patch_boxes(row).numpy()
-
     image = noise(tiny.size)
-    before, boxes = embeddings(image)
-    assert len(before) == len(boxes)
+    before, boxes = patch_rows(tiny, backbone, image)
     scale = np.array(tiny.size * 2)
     real = [i for i, box in enumerate(boxes) if box[2] > box[0] and box[3] > box[1]]
     for i in (real[0], real[len(real) // 2], real[-2]):
@@ -153,13 +141,51 @@ def overlay(name: str) -> None:
         spot = np.round([x0 + third[0], y0 + third[1], x1 - third[0], y1 - third[1]]).astype(int)
         painted = image.copy()
         painted.paste("white", tuple(spot.tolist()))
-        after, _ = embeddings(painted)
+        after, _ = patch_rows(tiny, backbone, painted)
         left, top, right, bottom = spot / scale
         covers = (boxes[:, 0] < right) & (boxes[:, 2] > left) & (boxes[:, 1] < bottom) & (boxes[:, 3] > top)
         changed = (after != before).any(-1).numpy()
-        assert (
-            np.flatnonzero(changed).tolist() == np.flatnonzero(covers & (boxes[:, 2] > boxes[:, 0])).tolist()
-        )
+        covers &= boxes[:, 2] > boxes[:, 0]  # a line's end is learned, not seen
+        assert np.flatnonzero(changed).tolist() == np.flatnonzero(covers).tolist()
+
+
+def patch_rows(tiny, backbone, image):
+    """What the tower makes of an image before any attention, per visual token, and their rectangles."""
+    seen = []
+    hook = tiny.patches(backbone.model).register_forward_hook(lambda *call: seen.append(call[2]))
+    row = backbone.encode(image, "Hi")
+    with torch.no_grad():
+        backbone.model(**backbone.collate([row]).inputs)
+    hook.remove()
+    (output,) = seen
+    values, boxes = tiny.rows(output, backbone, row), backbone.patch_boxes(row).numpy()
+    assert len(values) == len(boxes)
+    return values, boxes
+
+
+def shapes(name: str) -> None:
+    """Pictures of any shape get as many placeholders as the model has features, and boxes inside the picture.
+
+    A spot painted on them changes most what its rectangle is in, although resampling smears it a little.
+    """
+    tiny, backbone = tiny_models()[name], tiny_vlm(name)
+    for size in ((1, 1), (50, 200), (333, 97), (130, 131), (640, 480)):
+        image = noise(size)
+        before, boxes = patch_rows(tiny, backbone, image)
+        assert boxes.min() >= 0
+        assert boxes.max() <= 1
+        assert (boxes[:, :2] <= boxes[:, 2:]).all()
+        if min(size) < 90:
+            continue
+        middle = boxes[np.abs((boxes[:, :2] + boxes[:, 2:]) / 2 - (0.4, 0.6)).sum(1).argmin()]
+        spot = (middle * (size * 2)).round().astype(int)
+        painted = image.copy()
+        painted.paste("white", tuple(spot.tolist()))
+        after, _ = patch_rows(tiny, backbone, painted)
+        left, top, right, bottom = spot / (size * 2)
+        covers = (boxes[:, 0] < right) & (boxes[:, 2] > left) & (boxes[:, 1] < bottom) & (boxes[:, 3] > top)
+        change = (after - before).flatten(1).norm(dim=-1).numpy()
+        assert covers[change > 0.5 * change.max()].all()
 
 
 def ablate(name: str) -> None:
@@ -186,9 +212,23 @@ def sweep(name: str) -> None:
         *_, found = engine.sweep(request(name))
         *_, alone = engine.compare(request(name, ablation="visual:1"))
     assert isinstance(found, Sweep)
-    assert len(found.experts) == len(CONFIG.groups) * CONFIG.num_experts
-    (same,) = [effect for effect in found.experts if (effect.group, effect.expert) == ("visual", 1)]
+    assert len(found.effects) == len(CONFIG.groups) * CONFIG.num_experts
+    (same,) = [effect for effect in found.effects if (effect.group, effect.expert) == ("visual", 1)]
     np.testing.assert_allclose(same.delta_logprob, alone.delta_logprob, atol=1e-4)
+
+
+def order(name: str) -> None:
+    """Later tokens reach earlier ones only inside a prompt that attends both ways; an answer's never do."""
+    backbone = tiny_vlm(name)
+    row = three_rows(name, backbone)[1]
+    with experts_on(backbone) as adapter, torch.no_grad():
+        full = scores_of(backbone, adapter, backbone.collate([row]))[0]
+        for at, reaches in ((row.answer_start - 1, backbone.bidirectional_prompt), (row.answer_start, False)):
+            ids = row.input_ids.clone()
+            ids[at] = 20
+            other = scores_of(backbone, adapter, backbone.collate([replace(row, input_ids=ids)]))[0]
+            assert torch.allclose(other[:at], full[:at], atol=1e-5) is not reaches
+            assert not torch.allclose(other[at:], full[at:], atol=1e-3)
 
 
 def batch(name: str) -> None:
@@ -205,7 +245,7 @@ def batch(name: str) -> None:
             (alone,) = generate(backbone, adapter, [row], [PLAIN], NEW_TOKENS).rows
             assert found.ids == alone.ids
             np.testing.assert_allclose(found.logprobs, alone.logprobs, atol=1e-4)
-        with torch.inference_mode():
+        with torch.no_grad():
             for side in ("left", "right"):
                 padded = backbone.collate(rows, side)
                 scores = scores_of(backbone, adapter, padded)
@@ -279,17 +319,18 @@ def peft(name: str) -> None:
     config = SmolaConfig(
         groups=("multimodal",), num_experts=1, rank=2, target_modules=("q_proj", "down_proj")
     )
-    with torch.inference_mode(), experts_on(backbone, config) as adapter:
+    with torch.no_grad(), experts_on(backbone, config) as adapter:
         ours = scores_of(backbone, adapter, batch)
         factors = {site.path: site.linear.mixture.experts for site in adapter.sites}
         factors = {path: (own.A.clone(), own.B.clone()) for path, own in factors.items()}
-        bare = backbone.model(**batch.inputs).logits
+        with adapter.disabled():
+            bare = backbone.model(**batch.inputs).logits
     other = load_backbone(str(tiny_folder(name)), "fp32", "cpu")
     lora = LoraConfig(r=2, lora_alpha=2, target_modules=sorted(factors), lora_dropout=0.0)
-    model = get_peft_model(other.model, lora).eval()
-    with torch.inference_mode():
+    model = inject_adapter_in_model(lora, other.model).eval()
+    with torch.no_grad():
         for path, (a, b) in factors.items():
-            layer = model.base_model.model.get_submodule(path)
+            layer = model.get_submodule(path)
             layer.lora_A["default"].weight.copy_(a.view(2, -1))
             layer.lora_B["default"].weight.copy_(b.view(-1, 2))
         theirs = model(**batch.inputs).logits
@@ -304,9 +345,11 @@ CHECKS: dict[str, Callable[[str], None]] = {
     "stream": stream,
     "capture": capture,
     "overlay": overlay,
+    "shapes": shapes,
     "ablate": ablate,
     "sweep": sweep,
     "batch": batch,
+    "order": order,
     "untrained": untrained,
     "train step": train_step,
     "save/load": save_load,

@@ -56,7 +56,7 @@ class Tiny:
     make     () → model, image processor, tokenizer, chat template or None
     size     (width, height) of a picture that the processor puts on its finest grid without resampling
     patches  model → the module that makes patch embeddings, before any attention
-    rows     (its output, backbone) → (n, …), one row per visual token, 0 for a token that no patch makes
+    rows     (its output, backbone, row) → (n, …), one per visual token, 0 for a token that no patch makes
     library  folder → the library's processor, where it needs neither torchvision nor other packages
     """
 
@@ -64,7 +64,7 @@ class Tiny:
     make: Callable[[], tuple[Any, Any, Any, str | None]]
     size: tuple[int, int]
     patches: Callable[[Any], nn.Module]
-    rows: Callable[[Tensor, Any], Tensor]
+    rows: Callable[[Tensor, Any, Any], Tensor]
     library: Callable[[Path], Any] | None = None
 
 

@@ -37,7 +37,7 @@ def make(config_kind, model_kind, images_kind):
     return random_model(model_kind, config, end=end), images, tokenizer, CHAT
 
 
-def rows(patches, backbone):
+def rows(patches, backbone, row):
     """(tiles, d, 4, 4) patches → (tiles · 4, d · 4): each visual token is a square of four."""
     squares = patches.unfold(2, 2, 2).unfold(3, 2, 2)  # tiles, d, row, column, 2, 2
     return squares.permute(0, 2, 3, 1, 4, 5).flatten(0, 2).flatten(1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from tiny_vlm import TEXT, VISION, Tiny, byte_tokenizer, random_model
 from transformers import (
     LlavaConfig,
@@ -55,6 +54,7 @@ def make_onevision():
         image_grid_pinpoints=PINPOINTS,
         vision_feature_select_strategy="full",
         vision_feature_layer=-1,
+        vision_aspect_ratio="anyres_max_3",
     )
     images = LlavaOnevisionImageProcessorPil(size={"height": 64, "width": 64}, image_grid_pinpoints=PINPOINTS)
     return (
@@ -65,17 +65,21 @@ def make_onevision():
     )
 
 
-def rows(patches, backbone):
+def rows(patches, backbone, row):
     """(1, d, 4, 4) → (16, d)."""
     return patches.flatten(2).flatten(0, 1).T
 
 
-def rows_onevision(patches, backbone):
-    """The whole picture's 16, then the 8 × 8 grid of four tiles without a bar of one cell above and below."""
-    whole, tiles = patches[0].flatten(1).T, patches[1:]
-    grid = tiles.view(2, 2, -1, 4, 4).permute(0, 3, 1, 4, 2).reshape(8, 8, -1)[1:7]
-    line_ends = torch.zeros_like(grid[:, :1])
-    return torch.cat([whole, torch.cat([grid, line_ends], dim=1).flatten(0, 1)])
+def rows_onevision(patches, backbone, row):
+    """As the model itself puts the tiles together, with zeros for the ends of lines."""
+    each = patches.flatten(2).mT
+    packed, _ = backbone.model.model.pack_image_features(
+        [each],
+        row.more["image_sizes"],
+        each.new_zeros(each.shape[-1]),
+        backbone.model.config.vision_aspect_ratio,
+    )
+    return packed[0]
 
 
 def patches(model):

@@ -34,7 +34,7 @@ def make():
     return random_model(PaliGemmaForConditionalGeneration, config), images, tokenizer, None
 
 
-def rows(patches, backbone):
+def rows(patches, backbone, row):
     """(1, d, 4, 4) → (16, d)."""
     return patches.flatten(2).flatten(0, 1).T
 

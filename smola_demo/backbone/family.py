@@ -58,8 +58,8 @@ class FamilyBackbone(Backbone):
     chats: ClassVar[bool] = True
     licence_note: ClassVar[str] = "see the model's card"
 
-    def __post_init__(self) -> None:
-        """Raises BackboneError for a model that the family cannot serve."""
+    def check(self) -> None:
+        """Raise BackboneError for a model that the family cannot serve."""
         if self.chats and self.processor.chat_template is None:
             raise BackboneError(
                 f"'{self.id}' has no chat template: choose a model tuned to follow instructions"

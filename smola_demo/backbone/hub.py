@@ -46,7 +46,7 @@ def check_allowed(id: str) -> None:
 
 def find(id: str) -> Source:
     """The model of a folder or hub id. Raises BackboneError where there is none or it cannot be reached."""
-    if Path(id).is_dir():
+    if id and Path(id).is_dir():
         return Source(id, _read(Path(id) / "config.json", id), Path(id))
     if id.count("/") != 1 or id.startswith((".", "/", "~")):
         raise BackboneError(
@@ -78,13 +78,10 @@ def _fetch(id: str, name: str, commit: str | None = None) -> Path:
         reason = f"it is gated: accept its terms at https://huggingface.co/{id}, then run: hf auth login"
     except errors.RepositoryNotFoundError:
         reason = "the hub has none of that name, or it is private: check the name, or run: hf auth login"
-    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, OSError) as error:
-        if isinstance(error, errors.RemoteEntryNotFoundError):
-            reason = f"it holds no {name}: choose a model in the transformers format"
-        else:
-            reason = (
-                "it is not in the local cache and the hub cannot be reached: connect once, or give a folder"
-            )
+    except errors.RemoteEntryNotFoundError:
+        reason = f"it holds no {name}: choose a model in the transformers format"
+    except (errors.HTTPError, OSError):  # no network, switched off, or the hub is out of order
+        reason = "it is not in the local cache and the hub cannot be reached: connect once, or give a folder"
     raise BackboneError(f"no backbone '{id}': {reason}")
 
 

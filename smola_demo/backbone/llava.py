@@ -20,8 +20,9 @@ TOWERS = {"clip_vision_model": 1, "siglip_vision_model": 0}
 class LlavaBackbone(FamilyBackbone):
     """A class token that the model keeps counts as visual and looks at all that the tower sees."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def check(self) -> None:
+        """Raise BackboneError without a chat template or for a tower that we know nothing of."""
+        super().check()
         tower = self.model.config.vision_config.model_type
         if tower not in TOWERS:
             raise BackboneError(

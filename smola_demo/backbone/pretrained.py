@@ -49,7 +49,7 @@ def load_pretrained(id: str, plan: Plan, progress: Progress | None = None) -> Fa
             raise BackboneError(
                 f"'{id}' could not be loaded ({first}): fetch it again, or choose another"
             ) from error
-    return family(
+    backbone = family(
         id=id,
         name=id.rstrip("/").rsplit("/", 1)[-1],
         licence=licence(source, family.licence_note),
@@ -60,6 +60,8 @@ def load_pretrained(id: str, plan: Plan, progress: Progress | None = None) -> Fa
         compute=plan.compute,
         device=plan.device,
     )
+    backbone.check()
+    return backbone
 
 
 def _family(source: Source) -> type[FamilyBackbone]:
