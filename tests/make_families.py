@@ -22,13 +22,13 @@ ABOVE = """# Families of backbones
 
 `--backbone` takes `embedded`, an id of the model hub such as `HuggingFaceTB/SmolVLM-256M-Instruct`, or a
 folder with such a model. Its `model_type` decides which family serves it. All of them load in `nf4`, `int8`,
-`bf16` and `fp32`; only the linears of the language model's layers are quantized. Visual tokens are the positions
-of the config's image token; begin, end, row and column markers are text.
+`bf16` and `fp32`; only the linears of the language model's layers are quantized. Visual tokens are where the
+config's image token stands; begin, end, row and column markers are text.
 
 Written by `python tests/make_families.py`, which runs every check of `tests/family_checks.py` on a tiny model
 of the library's own classes with random weights, loaded from a folder in NF4 (for PEFT's control in float32).
-**No weights of a published model have been run**: the table says that the code serves the architecture, not how
-well such a model answers.
+**No weights of a published model have been run**: the table says that the code serves the architecture, not
+how well such a model answers.
 
 """
 
