@@ -43,9 +43,9 @@ def tables() -> str:
     notes = (
         f"Sizes from the models' configs; one picture, a prompt of {PROMPT_TOKENS} tokens, an answer of "
         f"{ANSWER_TOKENS}, the default experts, batch 1. GB are 10⁹ bytes, all of a card counted as free, "
-        f"{MARGIN:.0%} of the estimate kept as margin, {CONTEXT / MEGA:.0f} MB for CUDA. A cell says the best "
-        "precision and the visual tokens of the largest picture that fit. The count of parameters could not be "
-        f"confirmed from a published one for {unconfirmed}."
+        f"{MARGIN:.0%} of the estimate kept as margin, {CONTEXT / MEGA:.0f} MB for CUDA. "
+        "A cell says the best precision and the visual tokens of the largest picture that fit. "
+        f"The count of parameters could not be confirmed from a published one for {unconfirmed}."
     )
     parts = [notes, "## Asking", cards(), "## Training experts", cards(training=True), "## Parts", sizes()]
     return "\n\n".join(parts)

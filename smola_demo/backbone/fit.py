@@ -80,15 +80,14 @@ def config_of(name: str) -> Any:
 
     Raises FitError when there is none to be had.
     """
-    from transformers import AutoConfig
+    from transformers import AutoConfig, PreTrainedConfig
 
-    try:
+    if any(name in (model.name, model.id) for model in known_models()):
         return known_config(name)
-    except KeyError:
-        pass
     try:
-        return AutoConfig.from_pretrained(name, trust_remote_code=False)
-    except (OSError, ValueError):
+        values, _ = PreTrainedConfig.get_config_dict(name)  # plain values: no code of the repository is run
+        return AutoConfig.for_model(values.pop("model_type"), **values)
+    except (OSError, ValueError, KeyError):
         names = ", ".join(model.name for model in known_models())
         raise FitError(
             f"no config of '{name}' is to be had: name a folder, a hub id that can be reached, or {names}"
