@@ -1,8 +1,8 @@
 """How many bytes a model takes, part by part.
 
 Weights, cache and training state are counted. Activations are approximate: the peak of the layer where most
-is alive at once, in the vision tower or in the language model. In a transformer layer that is some copies of the
-stream and the larger of
+is alive at once, in the vision tower or in the language model. In a transformer layer that is some copies of
+the stream and the larger of
 
     the MLP        three maps of its intermediate width (gate, up and their product), or two and one
                    dequantized weight, or the product and the float32 copy that the experts read
