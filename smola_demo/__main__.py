@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -168,6 +169,18 @@ def build_parser() -> argparse.ArgumentParser:
     bench.add_argument("--what", choices=("overhead", "sweep", "load", "all"), default="overhead")
     bench.add_argument("--rounds", type=_positive, default=7, metavar="N", help="pairs per ratio (default 7)")
     _model(bench)
+    fit = command(
+        "fit",
+        "say whether a model fits into memory, without loading it",
+        "fit Qwen3-VL-2B --memory 8GB --train",
+    )
+    fit.add_argument(
+        "model", nargs="?", default="embedded", metavar="ID|FOLDER|NAME", help="default: embedded"
+    )
+    fit.add_argument("--memory", type=_bytes, metavar="8GB", help="of a card; default: what is free here")
+    fit.add_argument("--precision", choices=("auto", *PRECISIONS), default="auto", help="default: the best")
+    fit.add_argument("--train", action="store_true", help="for training experts, not for answering")
+    fit.add_argument("--table", action="store_true", help="print what fits on which card, as Markdown")
     command("fetch", "bring the embedded model's weights into the cache and verify them", "fetch")
     data = command("data", "write suites of drawn rows for evaluate", "data suites --n 100")
     data.add_argument("folder", type=Path, metavar="FOLDER")
@@ -207,6 +220,13 @@ def _positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
     return value
+
+
+def _bytes(text: str) -> int:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([MG])B", text, re.IGNORECASE)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"must be like 8GB or 500MB, not '{text}'")
+    return round(float(match[1]) * {"M": 1e6, "G": 1e9}[match[2].upper()])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -88,6 +88,23 @@ def bench(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def fit(options: argparse.Namespace) -> dict[str, Any]:
+    """Whether a model fits before it is loaded; a card's memory if one is named, else what is free here."""
+    import torch
+
+    from smola_demo import fit_report
+    from smola_demo.backbone import fit as fitting
+    from smola_demo.backbone.quantization import pick_device
+
+    if options.table:
+        return {"table": fit_report.tables()}
+    device = torch.device("cuda") if options.memory else pick_device()
+    free = options.memory or fitting.free_bytes(device)
+    counts = fitting.counts_of(options.model)
+    found = fitting.choose_fit(counts, free, device, options.precision, options.train, options.model)
+    return fit_report.report(options.model, found, free, options.train)
+
+
 def fetch(options: argparse.Namespace) -> dict[str, Any]:
     """Bring and verify the embedded weights."""
     from smola_demo.backbone import fetch as bring

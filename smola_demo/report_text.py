@@ -50,7 +50,14 @@ def as_text(command: str, result: dict[str, Any]) -> str:
         from smola_demo.study import as_table
 
         return as_table(result)
+    if command == "fit":
+        return result.get("table") or _parts(result)
     return json.dumps(result, indent=2, ensure_ascii=False)
+
+
+def _parts(result: dict[str, Any]) -> str:
+    lines = [f"  {name:<12} {size / 1e6:>10,.0f} MB" for name, size in result["bytes"].items()]
+    return "\n".join([result["sentence"], *lines])
 
 
 def _against(other: dict[str, Any] | None) -> str:

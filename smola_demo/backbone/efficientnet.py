@@ -58,6 +58,15 @@ class EfficientNetLiteConfig(PreTrainedConfig):
             channels[stride] = width
         return [channels[stride] * (CELL // stride) ** 2 for stride in STRIDES]
 
+    @property
+    def widest_map(self) -> int:
+        """Numbers in the largest feature map of one image, which is a widened one."""
+        side, width, widest = self.image_size // 2, STEM_CHANNELS, STEM_CHANNELS * (self.image_size // 2) ** 2
+        for _, _, step, expansion, channels in self.stages:
+            widest = max(widest, width * expansion * side**2)
+            side, width = side // step, channels
+        return widest
+
 
 class ConvNorm(nn.Module):
     """Convolution with "same" padding, batch norm and, if `active`, ReLU6."""

@@ -1,0 +1,189 @@
+"""Whether a model fits before it is loaded: the best precision and picture for the memory that is free.
+
+Sizes of known models stand in known_models.json, as published with their ids; `confirmed` says that the count
+of their parameters was found published too.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from smola_demo.backbone import efficientnet  # noqa: F401  registers the embedded model's tower
+from smola_demo.backbone.counts import Counts, FitError, count
+from smola_demo.backbone.footprint import Estimate, estimate
+from smola_demo.backbone.quantization import Plan, PrecisionError
+from smola_demo.config import PRECISIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from smola_demo.backbone.pictures import Picture
+    from smola_demo.config import SmolaConfig
+
+KNOWN_FILE = Path(__file__).with_name("known_models.json")
+MARGIN = 0.1  # of an estimate is kept free on top: activations are approximate, and memory fragments
+ENOUGH = 256  # visual tokens below which a lower precision is the smaller loss
+GIGA = 1e9
+
+
+@dataclass(frozen=True)
+class Known:
+    """A model whose sizes are written down."""
+
+    name: str
+    id: str
+    parameters: int
+    confirmed: bool
+    config: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What was chosen for a model on some memory, and the sentence that says so."""
+
+    plan: Plan
+    picture: Picture
+    estimate: Estimate
+    total: int
+    sentence: str
+
+
+@cache
+def known_models() -> tuple[Known, ...]:
+    """The models whose sizes are written down, in the order of the tables."""
+    return tuple(Known(**entry) for entry in json.loads(KNOWN_FILE.read_text(encoding="utf-8")))
+
+
+@cache
+def known_counts(name: str, smola: SmolaConfig | None = None) -> Counts:
+    """A known model with such experts, counted. Raises KeyError."""
+    return count(known_config(name), smola)
+
+
+def known_config(name: str) -> Any:
+    """The config of a known model, by its name or id. Raises KeyError."""
+    from transformers import AutoConfig
+
+    entry = {key: model for model in known_models() for key in (model.name, model.id)}[name]
+    values = dict(entry.config)
+    return AutoConfig.for_model(values.pop("model_type"), **values)
+
+
+def config_of(name: str) -> Any:
+    """The config of a known model's name, of a folder or of a hub id; weights are never touched.
+
+    Raises FitError when there is none to be had.
+    """
+    from transformers import AutoConfig, PreTrainedConfig
+
+    if any(name in (model.name, model.id) for model in known_models()):
+        return known_config(name)
+    try:
+        values, _ = PreTrainedConfig.get_config_dict(name)  # plain values: no code of the repository is run
+        return AutoConfig.for_model(values.pop("model_type"), **values)
+    except (OSError, ValueError, KeyError):
+        names = ", ".join(model.name for model in known_models())
+        raise FitError(
+            f"no config of '{name}' is to be had: name a folder, a hub id that can be reached, or {names}"
+        ) from None
+
+
+def counts_of(name: str, smola: SmolaConfig | None = None) -> Counts:
+    """A model counted by a known name, a folder or a hub id. Raises FitError like `config_of`."""
+    return count(config_of(name), smola)
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that is free on a device now."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    import psutil
+
+    return int(psutil.virtual_memory().available)
+
+
+def plans(device: torch.device, precision: str = "auto") -> tuple[Plan, ...]:
+    """What may be tried on a device, the best first: on a CPU NF4 in float32, then packed.
+
+    Raises PrecisionError for a precision that there is not.
+    """
+    if precision not in ("auto", *PRECISIONS):
+        raise PrecisionError(f"no precision '{precision}': choose auto, {', '.join(PRECISIONS)}")
+    if precision != "auto":
+        return (Plan(precision, device),)
+    if device.type == "cpu":
+        return (Plan("nf4", device, dequantize=True), Plan("nf4", device))
+    return tuple(Plan(name, device) for name in ("bf16", "int8", "nf4"))
+
+
+def choose_fit(
+    counts: Counts,
+    free: int,
+    device: torch.device,
+    precision: str = "auto",
+    training: bool = False,
+    name: str = "this model",
+) -> Fit:
+    """The best way to hold a counted model and its experts in `free` bytes, a margin left.
+
+    The first precision in which a picture of at least 256 visual tokens fits wins, with the largest picture
+    that does; where none is that large, the last precision with the largest picture that fits at all.
+    Raises FitError, which names what would fit, and PrecisionError.
+    """
+    tried = plans(device, precision)
+    found = _search(counts, tried, free, training)
+    if found is None:
+        raise FitError(_refusal(counts, tried[-1], free, training, name))
+    plan, picture, numbers = found
+    total, largest = numbers.total(training), counts.pictures[0]
+    smaller = "" if picture == largest else f"; larger pictures, up to {largest.label}, would not"
+    sentence = (
+        f"{name} fits for {'training experts' if training else 'answering'}: {plan.compute}, pictures of "
+        f"{picture.label} ({picture.tokens:,} visual tokens), "
+        f"about {_gb(total)} of the {_gb(free)} free{smaller}"
+    )
+    return Fit(plan, picture, numbers, total, sentence)
+
+
+def _search(
+    counts: Counts, tried: Sequence[Plan], free: int, training: bool
+) -> tuple[Plan, Picture, Estimate] | None:
+    last = None
+    for plan in tried:
+        for picture in counts.pictures:
+            numbers = estimate(counts, plan, picture)
+            if numbers.total(training) * (1 + MARGIN) <= free:
+                last = plan, picture, numbers
+                break
+        if last and last[1].tokens >= min(ENOUGH, counts.pictures[0].tokens):
+            break
+    return last
+
+
+def _refusal(counts: Counts, plan: Plan, free: int, training: bool, name: str) -> str:
+    """Why the smallest way does not fit, and what would: a lower precision, or the largest smaller model."""
+    smallest = counts.pictures[-1]
+    total = round(estimate(counts, plan, smallest).total(training) * (1 + MARGIN))
+    short = (
+        f"{name} does not fit: with {plan.compute} and pictures of {smallest.label} it takes {_gb(total)} "
+        f"with its margin, {_gb(total - free)} more than the {_gb(free)} free"
+    )
+    lowest = plans(plan.device)[-1:]
+    if plan not in lowest and _search(counts, lowest, free, training):
+        return f"{short}: choose {lowest[0].precision}"
+    for model in sorted(known_models(), key=lambda model: -model.parameters):
+        if model.parameters < counts.parameters and _search(
+            known_counts(model.name, counts.smola), lowest, free, training
+        ):
+            return f"{short}: choose {model.name} in {lowest[0].precision}"
+    return f"{short}, and no smaller model that we know fits: free some memory"
+
+
+def _gb(size: int) -> str:
+    return f"{size / GIGA:.2g} GB" if size < GIGA else f"{size / GIGA:.1f} GB"
