@@ -2,7 +2,7 @@
 
 row        Row, Scene, reading JSONL files, the split by image
 images     open any picture safely
-shapes · words · charts · forms   generators: a seed and a split give one Scene, always the same
+shapes · words · charts · forms · tables · solid_scenes   generators: a seed and a split give one Scene
 mixture    an endless, resumable stream of training groups
 devset     suites on disk for `evaluate`
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from smola_demo.data import charts, forms, shapes, words
+from smola_demo.data import charts, forms, shapes, solid_scenes, words
 from smola_demo.data.row import Scene
 
 Generator = Callable[[int, str], Scene]
@@ -21,6 +21,7 @@ GENERATORS: dict[str, Generator] = {
     "words": words.generate,
     "charts": charts.generate,
     "forms": forms.generate,
+    "scenes": solid_scenes.generate,
 }
 
 
