@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from smola_demo.data import charts, forms, shapes, solid_scenes, words
+from smola_demo.data import charts, forms, shapes, solid_scenes, tables, words
 from smola_demo.data.row import Scene
 
 Generator = Callable[[int, str], Scene]
@@ -21,6 +21,7 @@ GENERATORS: dict[str, Generator] = {
     "words": words.generate,
     "charts": charts.generate,
     "forms": forms.generate,
+    "tables": tables.generate,
     "scenes": solid_scenes.generate,
 }
 
