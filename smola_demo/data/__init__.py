@@ -3,6 +3,7 @@
 row        Row, Scene, reading JSONL files, the split by image
 images     open any picture safely
 shapes · words · charts · forms · tables · solid_scenes   generators: a seed and a split give one Scene
+photo_questions   questions that follow from several captions of one photograph
 mixture    an endless, resumable stream of training groups
 devset     suites on disk for `evaluate`
 """
