@@ -35,7 +35,8 @@ def presence(captions: Sequence[Caption]) -> dict[str, bool]:
     for thing, told in vocabulary()["things"].items():
         count = sum(bool(caption.of(thing)) for caption in captions)
         if count >= AGREE and (told.get("human") or "alike" in told):
-            found[thing] = True
+            if words.isdisjoint(told.get("never", "").split()):  # a bike may be a motorcycle
+                found[thing] = True
         elif told.get("human"):
             if deserted or (alone and thing == OPPOSITE[alone]):
                 found[thing] = False

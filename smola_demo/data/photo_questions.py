@@ -7,6 +7,7 @@ Answers are balanced: of closed questions half are yes, and no answer is commone
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -32,7 +33,7 @@ FEWEST = 4  # captions a photograph needs: fewer leave too much unsaid
 
 Captions = Sequence[Caption]
 _COLORS = tuple(vocabulary()["colors"].split())
-_COUNTED = ("dog", "horse", "bird", "cow", "bicycle", "motorcycle", "boat", *HUMANS)
+_COUNTED = ("dog", "horse", "bird", "cow", "motorcycle", "boat", *HUMANS)
 
 
 def _name(thing: str) -> str:
@@ -139,8 +140,12 @@ def _who(rng: random.Random, captions: Captions) -> list[QA]:
 
 
 def _sport(rng: random.Random, captions: Captions) -> list[QA]:
+    """The one sport that is spoken of; a dog's tennis ball is none."""
+    if any(caption.of(*ANIMALS) for caption in captions):
+        return []
+    balls = sum("ball" in caption.words for caption in captions)
     spoken = _spoken(captions, "sports")
-    if len(spoken) != 1 or spoken[0][1] < AGREE:
+    if len(spoken) != 1 or spoken[0][1] - balls < AGREE:
         return []
     phrases = "What sport is this?|Which sport is shown?|What sport is it?|Which sport do you see?"
     return [QA("vqa", either(rng, phrases), (spoken[0][0],))]
@@ -158,16 +163,21 @@ def _scenery(captions: Captions, table: str, every: str) -> str | None:
 def _place(rng: random.Random, captions: Captions) -> list[QA]:
     place = _scenery(captions, "places", "place_words")
     phrases = "Where is this?|Where was this photo taken?|What kind of place is this?|What place is it?"
-    return [QA("vqa", either(rng, phrases), (place, f"at the {place}", f"in the {place}"))] if place else []
+    if place is None:
+        return []
+    return [QA("vqa", either(rng, phrases), (place, f"at the {place}", f"in the {place}"))]
 
 
 def _floor(rng: random.Random, captions: Captions) -> list[QA]:
+    """What covers the ground, where three captions say that it is underfoot: snow may also be in a hand."""
     ground = _scenery(captions, "grounds", "ground_words")
-    return (
-        [QA("vqa", either(rng, "What is on the ground?|What covers the ground?"), (ground,))]
-        if ground
-        else []
-    )
+    if ground is None:
+        return []
+    words = vocabulary()["grounds"][ground].replace(" ", "|")
+    under = re.compile(rf"\b(in|on|through|across|over|into|onto|along)( \w+){{0,2}} ({words})\b")
+    if sum(bool(under.search(" ".join(caption.words))) for caption in captions) < AGREE:
+        return []
+    return [QA("vqa", either(rng, "What is on the ground?|What covers the ground?"), (ground,))]
 
 
 _ASKERS: tuple[Callable[[random.Random, Captions], list[QA]], ...] = (

@@ -71,6 +71,9 @@ def _column(rng: random.Random, told: dict[str, Any], count: int, before: tuple[
         whole = rng.sample(range(low, high + 1), count)
         if kind == "later":
             values = tuple(start + 5.0 * extra for start, extra in zip(before, whole, strict=True))
+            while len(set(values)) < count:  # two trains may not arrive at once: which is last must be clear
+                whole = rng.sample(range(low, high + 1), count)
+                values = tuple(start + 5.0 * extra for start, extra in zip(before, whole, strict=True))
         elif kind == "time":
             values = tuple(5.0 * n for n in whole)
         elif kind == "money":

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 LAYOUTS = ("ruled", "ruled", "lines", "lines", "zebra", "zebra", "plain")
 HELD_OUT_LAYOUTS = ("upright",)
 WIDEST = 336
+HIGHEST = 350
 _SMALLEST = 11  # pixels; smaller letters are lost on a model that sees 256 × 256
 _MARGIN = 10
 
@@ -98,8 +99,8 @@ def _draw(rng: random.Random, data: TableData, style: Style, size: int) -> Image
     edges = [float(_MARGIN)]
     for width in widths:
         edges.append(edges[-1] + width + spare)
-    step = size * rng.uniform(1.35, 1.9)
     top = _MARGIN + (size * 1.8 if data.title else 0)
+    step = min(size * rng.uniform(1.35, 1.9), (HIGHEST - top - _MARGIN) / (len(data.labels) + 1))
     bottom = top + step * (len(data.labels) + 1)
     image = Image.new("RGB", (int(edges[-1]) + _MARGIN, max(96, int(bottom) + _MARGIN)), style.paper)
     pen = ImageDraw.Draw(image)
@@ -153,7 +154,7 @@ def _rules(pen: ImageDraw.ImageDraw, style: Style, edges: Sequence[float], tops:
 
 
 def generate(seed: int, split: str = "train") -> Scene:
-    """The scene of this seed: RGB, 200-360 px wide, with `document`, `chart` and `count` questions."""
+    """The scene of this seed: RGB, 190-360 px wide, with `document`, `chart` and `count` questions."""
     rng = random.Random(f"tables/{split}/{seed}")
     layout = rng.choice(LAYOUTS if split != "dev" else LAYOUTS + HELD_OUT_LAYOUTS * 6)
     style = _style(rng, split, layout)
