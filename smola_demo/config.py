@@ -139,14 +139,17 @@ class SmolaConfig(JsonConfig):
 class DataSource(JsonConfig):
     """One ingredient of a training mixture.
 
-    name      a generator ("shapes", "words", "charts", "forms") or the path of a JSONL file of rows
+    name      a generator ("shapes", "words", "charts", "forms", "tables", "scenes") or the path of a JSONL
+              file of rows
     weight    how often it is drawn, relative to the others
     tasks     keep only rows of these tasks; empty keeps all
+    derive    add questions whose answers a file's captions make certain (`data.photo_questions`)
     """
 
     name: str
     weight: float = 1.0
     tasks: tuple[str, ...] = ()
+    derive: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -14,6 +14,7 @@ from tiny_experts import tiny_engine
 
 from smola_demo.atlas import LAYERS, PATCHES, THUMBNAIL, WORDS, atlas
 from smola_demo.checks import checks, routers, spearman
+from smola_demo.data import GENERATORS
 from smola_demo.data.gallery import drawn_rows, gallery_rows
 from smola_demo.data.row import Row
 from smola_demo.evaluate import spread
@@ -166,5 +167,5 @@ def test_our_own_pictures_as_rows():
     assert len(gallery) >= 16
     assert {row.task for row in gallery} >= {"caption", "vqa", "count", "read", "chart", "document"}
     drawn = drawn_rows(2)
-    assert len(drawn) == 8
+    assert len(drawn) == 2 * len(GENERATORS)
     assert [row.id for row in drawn] == [row.id for row in drawn_rows(2)]

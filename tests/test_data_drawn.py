@@ -20,18 +20,29 @@ from smola_demo.data import (
     forms,
     scenes,
     shapes,
+    solid_scenes,
+    tables,
     words,
 )
 from smola_demo.data.ground import COLORS, distance
 from smola_demo.data.row import split_by_image
 from smola_demo.tasks import TASKS, check_question
 
-MODULES = {"shapes": shapes, "words": words, "charts": charts, "forms": forms}
+MODULES = {
+    "shapes": shapes,
+    "words": words,
+    "charts": charts,
+    "forms": forms,
+    "tables": tables,
+    "scenes": solid_scenes,
+}
 ALLOWED = {
     "shapes": {"caption", "count", "vqa"},
     "words": {"read", "vqa", "count"},
     "charts": {"chart"},
     "forms": {"document", "read"},
+    "tables": {"document", "chart", "count"},
+    "scenes": {"count", "vqa"},
 }
 
 
@@ -84,7 +95,11 @@ def test_the_same_bytes_in_every_process():
         for seed in ("1", "2")
     ]
     assert outputs[0] == outputs[1]
-    assert len(outputs[0].splitlines()) == 48
+    assert len(outputs[0].splitlines()) == 12 * len(GENERATORS)
+
+
+def test_the_modules_are_those_of_the_generators():
+    assert {name: module.generate for name, module in MODULES.items()} == GENERATORS
 
 
 @pytest.mark.parametrize("name", GENERATORS)
@@ -103,7 +118,7 @@ def test_training_never_sees_what_dev_keeps(name):
     dev = [drawn(name, seed, "dev") for seed in range(80)]
     assert not kept & {layout for scene in train for layout in trait(scene, "layout")}
     assert kept & {layout for scene in dev for layout in trait(scene, "layout")}
-    if name != "shapes":
+    if name not in ("shapes", "scenes"):
         assert not any(fonts.held_out(face) for scene in train for face in trait(scene, "font"))
         assert any(fonts.held_out(face) for scene in dev for face in trait(scene, "font"))
 

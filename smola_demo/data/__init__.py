@@ -2,7 +2,8 @@
 
 row        Row, Scene, reading JSONL files, the split by image
 images     open any picture safely
-shapes · words · charts · forms   generators: a seed and a split give one Scene, always the same
+shapes · words · charts · forms · tables · solid_scenes   generators: a seed and a split give one Scene
+photo_questions   questions that follow from several captions of one photograph
 mixture    an endless, resumable stream of training groups
 devset     suites on disk for `evaluate`
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from smola_demo.data import charts, forms, shapes, words
+from smola_demo.data import charts, forms, shapes, solid_scenes, tables, words
 from smola_demo.data.row import Scene
 
 Generator = Callable[[int, str], Scene]
@@ -21,6 +22,8 @@ GENERATORS: dict[str, Generator] = {
     "words": words.generate,
     "charts": charts.generate,
     "forms": forms.generate,
+    "tables": tables.generate,
+    "scenes": solid_scenes.generate,
 }
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from smola_demo.data import GENERATORS
 from smola_demo.data.images import open_image
+from smola_demo.data.photo_questions import derive
 from smola_demo.data.row import QA, SKIPPED_KINDS, Row, RowError, group_by_image, read_rows, split_by_image
 from smola_demo.tasks import TASKS
 
@@ -85,6 +86,10 @@ class Mixture:
                 raise RowError(
                     f"Source '{source.name}' asks for the task '{unknown[0]}'; there are {', '.join(TASKS)}."
                 )
+            if source.derive and source.name in GENERATORS:
+                raise RowError(
+                    f"Source '{source.name}' is a generator and has no captions: leave its derive out."
+                )
         self.seed, self.pack, self.max_answer_chars, self.split = seed, pack, max_answer_chars, split
         self._sources = tuple(sources)
         self._counts = _shares([source.weight for source in sources])
@@ -136,9 +141,16 @@ class Mixture:
 
     def _read(self, source: DataSource, dev_share: float, salt: str) -> list[list[Row]]:
         train, dev = split_by_image(read_rows(source.name), dev_share, salt)
+        rows = dev if self.split == "dev" else train
+        derived = derive(rows) if source.derive else []
+        if source.derive and not derived:
+            raise RowError(
+                f"{source.name} has no captions to derive questions from: it needs photographs with four or "
+                "more captions each; leave its derive out."
+            )
         kept = [
             row
-            for row in (dev if self.split == "dev" else train)
+            for row in (*rows, *derived)
             if row.kind not in SKIPPED_KINDS
             and (not source.tasks or row.task in source.tasks)
             and any(self._fits(answer) for answer in row.answers)

@@ -1,4 +1,4 @@
-"""What drawn pictures are worded with: common English words, made-up shops, people, goods and topics."""
+"""What drawn pictures are worded with: English words, made-up shops, people, goods, topics and tables."""
 
 from __future__ import annotations
 
@@ -20,3 +20,9 @@ def word_list() -> tuple[str, ...]:
 def made_up() -> dict[str, list[Any]]:
     """Lists of names by what they name: "shop_names", "goods", "chart_topics" …"""
     return json.loads((_FOLDER / "made_up.json").read_text(encoding="utf-8"))
+
+
+@lru_cache(maxsize=1)
+def tables() -> dict[str, list[Any]]:
+    """Topics of tables, and lists of names for tables only; a topic may also name lists of `made_up`."""
+    return json.loads((_FOLDER / "tables.json").read_text(encoding="utf-8"))
