@@ -23,7 +23,7 @@ def test_family(name, check):
 
 @pytest.mark.parametrize("name", [name for name, tiny in sorted(tiny_models().items()) if tiny.library])
 def test_rows_are_what_the_library_makes(name):
-    """The library's own processor, given its own chat template, writes the same ids and reads the same pixels."""
+    """The library's own processor writes the same ids and reads the same pixels."""
     tiny, backbone = tiny_models()[name], tiny_vlm(name)
     image = noise((90, 70))
     row = backbone.encode(image, "What is it?")

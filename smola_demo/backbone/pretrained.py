@@ -68,7 +68,7 @@ def _family(source: Source) -> type[FamilyBackbone]:
     kind = source.config.get("model_type")
     if kind not in FAMILIES:
         raise BackboneError(
-            f"'{source.id}' is a model of type '{kind}', which is not served: choose one of {', '.join(FAMILIES)}"
+            f"'{source.id}' is of type '{kind}', which is not served: choose one of {', '.join(FAMILIES)}"
         )
     if "quantization_config" in source.config:
         raise BackboneError(f"'{source.id}' is quantized already: choose the model it was made from")
@@ -106,7 +106,7 @@ def _dtype(plan: Plan) -> torch.dtype:
 
 
 def _processor(source: Source) -> Processor:
-    """Tokenizer, image processor and chat template, each alone: no video part, which would need torchvision."""
+    """Tokenizer, image processor and chat template, but no video part: that would need torchvision."""
     from transformers import AutoImageProcessor, AutoTokenizer
     from transformers.processing_utils import ProcessorMixin
 
