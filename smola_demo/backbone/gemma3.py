@@ -30,7 +30,7 @@ class Gemma3Backbone(FamilyBackbone):
         super().check()
         if self.model.dtype == torch.float16:
             raise BackboneError(
-                f"'{self.id}' overflows in float16, and this GPU has no bfloat16: choose precision bf16 or fp32"
+                f"'{self.id}' overflows in float16, all that this GPU has: choose precision bf16 or fp32"
             )
 
     @property
