@@ -33,9 +33,10 @@ def test_rows_are_what_the_library_makes(name):
         turn = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What is it?"}]}
         text = library.apply_chat_template([turn], add_generation_prompt=True)
     expected = library(images=image, text=text, add_special_tokens=False)
-    assert row.input_ids.tolist() == list(expected["input_ids"][0])
-    pixels = backbone.collate([row]).inputs["pixel_values"].numpy()
-    np.testing.assert_array_equal(pixels, np.array(expected["pixel_values"]))
+    ours = backbone.collate([row]).inputs
+    assert {"input_ids", "pixel_values"} <= ours.keys() & expected.keys()
+    for part in ours.keys() & expected.keys():
+        np.testing.assert_array_equal(ours[part].numpy(), np.array(expected[part]), part)
 
 
 @pytest.mark.parametrize("name", sorted(tiny_models()))
@@ -48,7 +49,8 @@ def test_an_answer_is_learned_up_to_its_end(name):
     answer = row.input_ids[row.answer_start :].tolist()
     assert backbone.decode(answer) == "A cat."
     assert [i for i, token in enumerate(answer) if token in backbone.stop_ids] == [len(answer) - 1]
-    assert answer[-1] == backbone.stop_ids[0]
+    own = backbone.model.generation_config.eos_token_id
+    assert answer[-1] in (own if isinstance(own, list) else [own])
 
 
 @pytest.mark.parametrize("name", sorted(tiny_models()))

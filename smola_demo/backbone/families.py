@@ -17,6 +17,8 @@ FAMILIES: dict[str, str] = {
     "llava": "llava.LlavaBackbone",
     "llava_onevision": "llava_onevision.LlavaOnevisionBackbone",
     "paligemma": "paligemma.PaliGemmaBackbone",
+    "internvl": "internvl.InternVLBackbone",
+    "gemma3": "gemma3.Gemma3Backbone",
 }
 
 
