@@ -6,12 +6,15 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from smola_demo.adapter import attach
-from smola_demo.adapter_files import CONFIG_NAME, WEIGHTS_NAME, load_weights, read_config
+from smola_demo.adapter import AdapterError, attach
+from smola_demo.adapter_files import CONFIG_NAME, WEIGHTS_NAME, check_size, load_weights, read_config
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from smola_demo.adapter import Adapter
     from smola_demo.backbone.base import Backbone
+    from smola_demo.config import SmolaConfig
 
 CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
 DEFAULT_EXPERTS = {"embedded": "embedded-omni"}
@@ -29,8 +32,13 @@ def attach_experts(backbone: Backbone, folder: Path) -> tuple[Adapter, dict[str,
     config, facts = read_config(folder)
     _check_base(facts, backbone, folder)
     targets = backbone.target_linears(config.target_modules)
+    check_size(folder, _numbers(config, [backbone.model.get_submodule(path) for path in targets]))
     adapter = attach(backbone.model, config, targets, backbone.decoder, backbone.modality_of)
-    load_weights(adapter, folder)
+    try:
+        load_weights(adapter, folder)
+    except AdapterError:
+        adapter.detach()
+        raise
     with (folder / WEIGHTS_NAME).open("rb") as file:
         return adapter, {**facts, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
@@ -54,6 +62,14 @@ def find_experts(experts: str) -> Path | None:
 def checkpoint_names() -> list[str]:
     """Names of the experts that come with the project."""
     return sorted(path.parent.name for path in CHECKPOINTS.glob(f"*/{CONFIG_NAME}"))
+
+
+def _numbers(config: SmolaConfig, linears: Sequence[Any]) -> int:
+    """How many numbers one layer's linears need at least: a file's config may claim any sizes."""
+    experts = len(config.groups) * config.num_experts
+    layers = [linears[0]] if config.layers else linears
+    ranks = sum(config.rank * (linear.in_features + linear.out_features) for linear in layers)
+    return experts * (ranks + config.num_slots * linears[0].in_features)
 
 
 def _check_base(facts: dict[str, Any], backbone: Backbone, folder: Path) -> None:

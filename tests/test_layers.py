@@ -21,6 +21,7 @@ LEVELS = {
     "adapter": 2,
     "adapter_files": 2,
     "trace": 2,
+    "divergence": 2,
     "ablation": 2,
     "ablation_spec": 2,
     "results": 2,
