@@ -31,6 +31,7 @@ LEVELS = {
     "caption_metrics": 2,
     "data": 2,
     "experts": 3,
+    "memory": 3,
     "generation": 3,
     "effects": 3,
     "sweep": 3,
