@@ -249,3 +249,10 @@ def test_only_fixed_text_is_given_to_the_page_as_markup():
         if not isinstance(node.args[0], ast.Constant)
     }
     assert made == {("page.py", "HEADER"), ("page.py", "footer(root)"), ("view.py", "encode(value)")}
+
+
+def test_every_test_that_the_promises_name_is_there():
+    named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", (ROOT / "docs" / "security.md").read_text())
+    assert len(named) > 20
+    for file, test in named:
+        assert f"\ndef {test}(" in (ROOT / "tests" / file).read_text(encoding="utf-8"), f"{file}::{test}"
