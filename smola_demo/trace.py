@@ -156,12 +156,12 @@ class RoutingTrace:
             and self.weight.ndim == 5
             and self.base_norm.shape == (n, p, t)
             and self.modality.shape == self.phase.shape == (t,)
-            and np.isin((self.modality, self.phase), (0, 1)).all()
+            and bool(np.isin((self.modality, self.phase), (0, 1)).all())
             and self.boxes.shape == (int((self.modality == VISUAL).sum()), 4)
         )
 
 
-def _numbers(array: np.ndarray, dtype: type) -> np.ndarray:
+def _numbers(array: np.ndarray, dtype: Any) -> np.ndarray:
     if array.dtype.kind not in "fiu":
         raise TypeError(f"{array.dtype} in place of numbers")
     return array.astype(dtype)
