@@ -12,6 +12,7 @@ import gzip
 import io
 import json
 import math
+import reprlib
 import zlib
 from typing import TYPE_CHECKING, Any
 
@@ -97,11 +98,13 @@ def read_run(text: str | bytes) -> dict[str, Any]:
     if not isinstance(run, dict) or run.get("format") != FORMAT:
         raise RunError("this JSON is no recorded run: choose a file that was exported here")
     if run.get("version") != VERSION:
-        raise RunError(f"this run has format version {run.get('version')!r}, this app reads {VERSION}")
+        raise RunError(
+            f"this run has format version {reprlib.repr(run.get('version'))}, this app reads {VERSION}"
+        )
     try:
         _check(run)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, zlib.error) as error:
-        raise RunError(f"this run is damaged ({error}): export it again") from None
+        raise RunError(f"this run is damaged ({str(error)[:100]}): export it again") from None
     return run
 
 
