@@ -65,7 +65,7 @@ def checkpoint_names() -> list[str]:
 
 
 def _numbers(config: SmolaConfig, linears: Sequence[Any]) -> int:
-    """How many numbers one layer's linears need at least: a file's config may claim any sizes."""
+    """How many numbers these experts have at least: a config may claim any sizes."""
     experts = len(config.groups) * config.num_experts
     layers = [linears[0]] if config.layers else linears
     ranks = sum(config.rank * (linear.in_features + linear.out_features) for linear in layers)
