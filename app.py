@@ -147,7 +147,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         handle.start()
     try:
         page.launch(server_name=host, server_port=number, mcp_server=args.mcp or None, **ui.launch_kwargs())
-    except OSError as error:
+    except (OSError, ValueError) as error:  # Gradio finds its own page not answering: a ValueError
         print(f"The page could not be served on {host}:{number or 7860}: {error}", file=sys.stderr)
         return 1
     return 0

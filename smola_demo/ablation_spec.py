@@ -21,6 +21,7 @@ from typing import Literal, get_args
 Kind = Literal["zero", "renormalize", "mean"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 ALL = "*"
+MAX_CHARS = 2000  # with the bound on numbers, so that no text asks for much memory
 _TERM = re.compile(r"(?P<group>[^:@/]+):(?P<experts>[^:@/]+)(@(?P<layers>[^:@/]+))?(/(?P<where>[^:@/]+))?")
 
 
@@ -62,6 +63,8 @@ class AblationSpec:
         text = (text or "").strip()
         if not text:
             return cls()
+        if len(text) > MAX_CHARS:
+            raise AblationError(f"'{short(text)}' has {len(text)} characters: write at most {MAX_CHARS}")
         kind, mark, rest = text.partition("!")
         if not mark:
             kind, rest = "zero", text
@@ -90,7 +93,7 @@ def _term(text: str) -> Term:
 
 
 def _numbers(text: str, term: str) -> tuple[int, ...] | None:
-    """'0,4-6' → (0, 4, 5, 6); '*' → None. Numbers stay below 10,000, so that no text asks for much memory."""
+    """'0,4-6' → (0, 4, 5, 6); '*' → None. Numbers stay below 10,000 (see MAX_CHARS)."""
     if text.strip() == ALL:
         return None
     numbers: set[int] = set()
@@ -115,5 +118,5 @@ def ranges(numbers: tuple[int, ...]) -> str:
 
 def short(text: str) -> str:
     """User text as it may stand in a message: one line, not too long."""
-    text = " ".join(text.split())
+    text = " ".join(re.sub(r"[\ud800-\udfff]", " ", text).split())
     return text if len(text) <= 60 else text[:57] + "..."

@@ -6,6 +6,7 @@ Names follow PEFT (adapter_config.json, adapter_model.safetensors); PEFT cannot 
 from __future__ import annotations
 
 import json
+import reprlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 PEFT_TYPE = "OMNI_SMOLA"
 CONFIG_NAME = "adapter_config.json"
 WEIGHTS_NAME = "adapter_model.safetensors"
+FACTS = {"base_model_name_or_path": str, "revision": str, "steps": int}  # what the app itself reads
+KINDS = ("F64", "F32", "F16", "BF16")
 KEY_PREFIX = "base_model.model."  # as PEFT writes its keys
 
 
@@ -58,16 +61,33 @@ def read_config(folder: str | Path) -> tuple[SmolaConfig, dict[str, Any]]:
         facts = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise AdapterError(f"no experts at {folder}: {CONFIG_NAME} is missing") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except OSError as error:
+        raise AdapterError(f"{path} cannot be read ({error.strerror}): fetch the experts again") from None
+    except (ValueError, RecursionError) as error:
         raise AdapterError(f"{path} is not valid JSON ({error}): fetch the experts again") from None
     kind = facts.get("peft_type") if isinstance(facts, dict) else type(facts).__name__
     if kind != PEFT_TYPE:
-        raise AdapterError(f"{path} describes a {kind} adapter, not {PEFT_TYPE}: choose SMoLA experts")
+        raise AdapterError(
+            f"{path} describes a {str(kind)[:40]} adapter, not {PEFT_TYPE}: choose SMoLA experts"
+        )
+    for name, kind in FACTS.items():
+        if not isinstance(facts.get(name, kind()), kind):
+            raise AdapterError(f"{path}: {name} cannot be {reprlib.repr(facts[name])}: fetch it again")
     fields = SmolaConfig.__dataclass_fields__
     try:
         return SmolaConfig.from_dict({k: v for k, v in facts.items() if k in fields}), facts
     except ConfigError as error:
         raise AdapterError(f"{path} describes no usable mixture: {error}") from None
+
+
+def check_size(folder: str | Path, numbers: int) -> None:
+    """Refuse weights that are smaller than what their config describes, before room is made for it.
+
+    numbers  how many the config describes at least. Raises AdapterError.
+    """
+    path = Path(folder) / WEIGHTS_NAME
+    if path.is_file() and path.stat().st_size < numbers:
+        raise AdapterError(f"{path} is too small for the {numbers:,} numbers of its config: fetch both again")
 
 
 def load_weights(adapter: Adapter, folder: str | Path) -> None:
@@ -83,7 +103,7 @@ def load_weights(adapter: Adapter, folder: str | Path) -> None:
             tensors = {name: _read(parameter, file, name, path) for name, parameter in expected.items()}
     except FileNotFoundError:
         raise AdapterError(f"no experts at {folder}: {WEIGHTS_NAME} is missing") from None
-    except safetensors.SafetensorError as error:
+    except (safetensors.SafetensorError, OSError) as error:
         raise AdapterError(f"{path} is no readable safetensors file ({error}): fetch it again") from None
     with torch.no_grad():  # only now, so that a file that does not fit changes nothing
         for name, parameter in expected.items():
@@ -91,11 +111,14 @@ def load_weights(adapter: Adapter, folder: str | Path) -> None:
 
 
 def _read(parameter: nn.Parameter, file: Any, name: str, path: Path) -> Tensor:
-    shape = tuple(file.get_slice(name).get_shape())
+    found = file.get_slice(name)
+    shape, kind = tuple(found.get_shape()), found.get_dtype()
+    if kind not in KINDS:
+        raise AdapterError(f"{path}: tensor {name} holds numbers of the kind {kind}, not {', '.join(KINDS)}")
     if shape != tuple(parameter.shape):
         needed = tuple(parameter.shape)
         raise AdapterError(f"{path}: tensor {name} has shape {shape}, this mixture needs {needed}")
-    tensor = file.get_tensor(name)
+    tensor = file.get_tensor(name).to(parameter.dtype)
     if not torch.isfinite(tensor).all():
         raise AdapterError(f"{path}: tensor {name} holds NaN or infinity; the experts are damaged")
     return tensor

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import reprlib
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, Literal, Self, cast, get_args, get_origin, get_type_hints
 
@@ -72,7 +73,7 @@ class JsonConfig:
     def __post_init__(self) -> None:
         for name, kind in get_type_hints(type(self)).items():
             value = getattr(self, name)
-            _require(_is_kind(value, kind), f"{name} must be {_spell(kind)}, not {value!r}")
+            _require(_is_kind(value, kind), f"{name} must be {_spell(kind)}, not {reprlib.repr(value)}")
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
@@ -131,6 +132,7 @@ class SmolaConfig(JsonConfig):
             f"num_slots is {self.num_slots}, but token routing has no slots: "
             "set num_slots to 1 or routing to 'prefix'",
         )
+        _require(self.router_scale <= 1e6, f"router_scale must be 1e6 at most, not {self.router_scale}")
         _require(bool(self.target_modules), "target_modules is empty; name a linear, such as 'q_proj'")
         _require(all(i >= 0 for i in self.layers), f"layers must not be negative: {self.layers}")
 

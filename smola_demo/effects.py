@@ -14,8 +14,8 @@ import torch
 
 from smola_demo.ablation import AblationSpec, resolve
 from smola_demo.context import TEXT
+from smola_demo.divergence import divergence
 from smola_demo.generation import score
-from smola_demo.trace import divergence
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

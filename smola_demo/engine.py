@@ -21,6 +21,7 @@ from smola_demo.chance import random_entropy
 from smola_demo.effects import GivenAnswer
 from smola_demo.experts import DEFAULT_EXPERTS, UNTRAINED, attach_experts, attach_untrained, find_experts
 from smola_demo.generation import Generation, generate, stream
+from smola_demo.memory import enough_memory
 from smola_demo.results import (
     Answer,
     Comparison,
@@ -82,11 +83,12 @@ class Engine:
         start = time.perf_counter()
         experts = experts or DEFAULT_EXPERTS.get(backbone, "none")
         folder = find_experts(experts)
-        model = load_backbone(backbone, precision, device, progress=progress)
-        if folder is None:
-            blank = attach_untrained(model) if experts == UNTRAINED else None
-            return cls(model, blank, experts, {}, time.perf_counter() - start)
-        adapter, facts = attach_experts(model, folder)
+        with enough_memory(f"load {backbone}", "close other programs or choose a smaller --precision"):
+            model = load_backbone(backbone, precision, device, progress=progress)
+            if folder is None:
+                blank = attach_untrained(model) if experts == UNTRAINED else None
+                return cls(model, blank, experts, {}, time.perf_counter() - start)
+            adapter, facts = attach_experts(model, folder)
         facts = {**facts, "folder": str(folder.resolve())}
         return cls(model, adapter, folder.name, facts, time.perf_counter() - start)
 
@@ -126,7 +128,7 @@ class Engine:
         Raises EngineError, TaskError or AblationError before the model starts.
         """
         row, spec = self._prepare(request)
-        with self._lock:
+        with self._lock, enough_memory("answer"):
             yield from self._stream(request, row, spec, capture)
 
     def answer_many(self, requests: Sequence[Request]) -> list[str]:
@@ -136,7 +138,7 @@ class Engine:
         """
         rows, specs = zip(*[self._prepare(request) for request in requests], strict=True)
         limit = max(_limit(request) for request in requests)
-        with self._lock:
+        with self._lock, enough_memory("answer"):
             generation = generate(self.backbone, self.adapter, rows, specs, limit)
         return [
             self._text(request, generated.ids[: _limit(request)])
@@ -155,7 +157,7 @@ class Engine:
             raise EngineError(
                 "name the experts to take out, for example visual:3, to compare with and without them"
             )
-        with self._lock:
+        with self._lock, enough_memory("answer"):
             yield Progress(0, 3, "answering with all experts")
             baseline = yield from self._baseline(baseline_request, row, 3)
             yield Progress(1, 3, f"answering without {spec}")
@@ -187,7 +189,7 @@ class Engine:
             raise EngineError("there are no experts to take out: load some with --experts")
         places = leave_one_out(self.adapter, by, expert)
         start, total = time.perf_counter(), len(places) + RANDOM_REMOVALS
-        with self._lock:
+        with self._lock, enough_memory("answer"):
             yield Progress(0, total, "answering with all experts")
             baseline = yield from self._baseline(request, row, total)
             for item in sweep(
@@ -222,7 +224,8 @@ class Engine:
             raise EngineError(f"'{spec}' takes experts out, but none are loaded: choose some with --experts")
         if spec and self.adapter is not None:
             resolve([spec], self.adapter.config, self.adapter.sites)
-        return self.backbone.encode(request.image, self.backbone.prompt(request.task, question)), spec
+        with enough_memory("read the picture"):
+            return self.backbone.encode(request.image, self.backbone.prompt(request.task, question)), spec
 
     def _stream(
         self, request: Request, row: Encoded, spec: AblationSpec, record: bool

@@ -6,12 +6,14 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from smola_demo.adapter import attach
-from smola_demo.adapter_files import CONFIG_NAME, WEIGHTS_NAME, load_weights, read_config
+from smola_demo.adapter import AdapterError, attach
+from smola_demo.adapter_files import CONFIG_NAME, WEIGHTS_NAME, check_size, load_weights, read_config
 from smola_demo.config import SmolaConfig
 from smola_demo.lora import is_lora, load_lora, read_lora_facts
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from smola_demo.adapter import Adapter
     from smola_demo.backbone.base import Backbone
 
@@ -38,9 +40,7 @@ def attach_experts(backbone: Backbone, folder: Path) -> tuple[Adapter | None, di
     _check_base(facts, backbone, folder)
     adapter = None
     if config is not None:
-        targets = backbone.target_linears(config.target_modules)
-        adapter = attach(backbone.model, config, targets, backbone.decoder, backbone.modality_of)
-        load_weights(adapter, folder)
+        adapter = _attach(backbone, config, folder)
     else:
         if facts.get("experts"):
             adapter, _ = attach_experts(backbone, Path(facts["experts"]))
@@ -48,6 +48,19 @@ def attach_experts(backbone: Backbone, folder: Path) -> tuple[Adapter | None, di
     with (folder / WEIGHTS_NAME).open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return adapter, {**facts, "sha256": sha256, "lora": with_lora}
+
+
+def _attach(backbone: Backbone, config: SmolaConfig, folder: Path) -> Adapter:
+    """The experts of a folder; a model whose experts cannot be loaded is left as it was."""
+    targets = backbone.target_linears(config.target_modules)
+    check_size(folder, _numbers(config, [backbone.model.get_submodule(path) for path in targets]))
+    adapter = attach(backbone.model, config, targets, backbone.decoder, backbone.modality_of)
+    try:
+        load_weights(adapter, folder)
+    except AdapterError:
+        adapter.detach()
+        raise
+    return adapter
 
 
 def attach_untrained(backbone: Backbone) -> Adapter:
@@ -80,6 +93,14 @@ def checkpoint_names(base: str = "") -> list[str]:
     """Names of the experts that come with the project, for one backbone or for all."""
     names = sorted(path.parent.name for path in CHECKPOINTS.glob(f"*/{CONFIG_NAME}"))
     return [n for n in names if not base or read_config(CHECKPOINTS / n)[1].get(BASE) == base]
+
+
+def _numbers(config: SmolaConfig, linears: Sequence[Any]) -> int:
+    """How many numbers these experts have at least: a config may claim any sizes."""
+    experts = len(config.groups) * config.num_experts
+    layers = [linears[0]] if config.layers else linears
+    ranks = sum(config.rank * (linear.in_features + linear.out_features) for linear in layers)
+    return experts * (ranks + config.num_slots * linears[0].in_features)
 
 
 def _check_base(facts: dict[str, Any], backbone: Backbone, folder: Path) -> None:

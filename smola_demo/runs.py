@@ -11,6 +11,8 @@ import binascii
 import gzip
 import io
 import json
+import math
+import reprlib
 import zlib
 from typing import TYPE_CHECKING, Any
 
@@ -96,11 +98,13 @@ def read_run(text: str | bytes) -> dict[str, Any]:
     if not isinstance(run, dict) or run.get("format") != FORMAT:
         raise RunError("this JSON is no recorded run: choose a file that was exported here")
     if run.get("version") != VERSION:
-        raise RunError(f"this run has format version {run.get('version')!r}, this app reads {VERSION}")
+        raise RunError(
+            f"this run has format version {reprlib.repr(run.get('version'))}, this app reads {VERSION}"
+        )
     try:
         _check(run)
-    except (KeyError, TypeError, ValueError, AttributeError, zlib.error) as error:
-        raise RunError(f"this run is damaged ({error}): export it again") from None
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, zlib.error) as error:
+        raise RunError(f"this run is damaged ({str(error)[:100]}): export it again") from None
     return run
 
 
@@ -111,7 +115,7 @@ def read_run_file(path: Path) -> dict[str, Any]:
             raw = file.read(MAX_BYTES + 1)
         if raw[:2] == b"\x1f\x8b":
             raw = zlib.decompressobj(wbits=31).decompress(raw, MAX_BYTES + 1)
-    except (OSError, zlib.error):
+    except (OSError, ValueError, zlib.error):
         raise RunError("this file cannot be read: choose a run that was exported here") from None
     return read_run(raw)
 
@@ -137,7 +141,7 @@ def unpack(packed: dict[str, Any]) -> np.ndarray:
     shape = tuple(int(n) for n in packed["shape"])
     if packed["dtype"] != "float16" or min(shape, default=0) < 0:
         raise ValueError("an array of an unknown kind")
-    numbers = int(np.prod(shape))
+    numbers = math.prod(shape)
     if numbers > MAX_NUMBERS:
         raise ValueError(f"an array of {numbers} numbers")
     try:
@@ -175,12 +179,16 @@ def _check(run: dict[str, Any]) -> None:
     routing = run["routing"]
     if routing is None:
         return
+    for name, kind in (("groups", str), ("projections", str), ("tokens", str), ("layers", int)):
+        if not all(isinstance(one, kind) for one in routing[name]):
+            raise TypeError(f"{name} that are none")
     g, n, p = (len(routing[name]) for name in ("groups", "layers", "projections"))
     t, e = len(routing["tokens"]), int(routing["experts"])
     if (
-        not set(routing["groups"]) <= set(GROUPS)
-        or len(routing["modality"]) != t
-        or len(routing["phase"]) != t
+        len({*routing["groups"]} & {*GROUPS}) != g
+        or not len(routing["modality"]) == len(routing["phase"]) == t
+        or not {*routing["modality"], *routing["phase"]} <= {0, 1}
+        or min(g, n, p, t, e) < 1  # else arrays without a number would fit axes of any length
     ):
         raise ValueError("groups or tokens that do not fit")
     shapes = dict.fromkeys(("weight", "contribution", "alignment"), (g, n, p, t, e))

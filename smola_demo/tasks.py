@@ -167,8 +167,8 @@ ROW_TASKS: dict[str, str] = {
 
 def get_task(name: str) -> Task:
     """The task of this name. Raises TaskError naming the tasks that exist."""
-    if name not in TASKS:
-        raise TaskError(f"There is no task '{name}'; choose one of {', '.join(TASKS)}.")
+    if not isinstance(name, str) or name not in TASKS:  # anything may come from outside
+        raise TaskError(f"There is no task '{str(name)[:40]}'; choose one of {', '.join(TASKS)}.")
     return TASKS[name]
 
 
@@ -180,7 +180,10 @@ def check_question(task: str, question: str | None) -> str | None:
     wanted = get_task(task)
     if not wanted.needs_question:
         return None
-    text = _one_line(re.sub(r"[\x00-\x1f\x7f]", " ", question or ""))
+    if not isinstance(question or "", str):
+        raise TaskError("The question must be text.")
+    # Half of a character, as JSON can spell it, is no text to a tokenizer.
+    text = _one_line(re.sub(r"[\x00-\x1f\x7f\ud800-\udfff]", " ", question or ""))
     if not text:
         raise TaskError(f"The task '{task}' needs a question, for example: {wanted.example}")
     if len(text) > MAX_QUESTION_CHARS:

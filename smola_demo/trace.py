@@ -7,6 +7,7 @@ back: generating n tokens gives prompt + n - 1 rows, since the last token is nev
 from __future__ import annotations
 
 import io
+import zipfile
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from smola_demo.smola import Mixture, SmolaMixture
 
 PROMPT, ANSWER = 0, 1
+MAX_BYTES = 10**9  # of a file's arrays
 TINY = 1e-30  # keeps a quotient finite where it is not used
 
 
@@ -116,22 +118,28 @@ class RoutingTrace:
     def load(cls, path: str | Path) -> RoutingTrace:
         """Read an .npz written by `save`. Raises TraceError if it is none or its arrays do not fit."""
         try:
-            with Path(path).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-                trace = cls(
-                    groups=tuple(str(name) for name in file["groups"]),
-                    layers=tuple(int(i) for i in file["layers"]),
-                    projections=tuple(str(name) for name in file["projections"]),
-                    tokens=tuple(str(text) for text in file["tokens"]),
-                    modality=file["modality"].astype(np.int8),
-                    phase=file["phase"].astype(np.int8),
-                    weight=file["weight"].astype(np.float32),
-                    contribution=file["contribution"].astype(np.float32),
-                    alignment=file["alignment"].astype(np.float32),
-                    base_norm=file["base_norm"].astype(np.float32),
-                    boxes=file["boxes"].astype(np.float32),
-                )
+            with Path(path).open("rb") as raw:
+                if (
+                    zipfile.is_zipfile(raw)
+                    and sum(f.file_size for f in zipfile.ZipFile(raw).filelist) > MAX_BYTES
+                ):
+                    raise TraceError(f"{path} is larger than {MAX_BYTES // 10**6} MB once unpacked")
+                raw.seek(0)
+                with np.load(raw, allow_pickle=False) as file:
+                    small = {name: _numbers(file[name], np.int8) for name in ("modality", "phase")}
+                    large = ("weight", "contribution", "alignment", "base_norm", "boxes")
+                    trace = cls(
+                        groups=tuple(str(name) for name in file["groups"]),
+                        layers=tuple(int(i) for i in file["layers"]),
+                        projections=tuple(str(name) for name in file["projections"]),
+                        tokens=tuple(str(text) for text in file["tokens"]),
+                        **small,
+                        **{name: _numbers(file[name], np.float32) for name in large},
+                    )
         except FileNotFoundError:
             raise TraceError(f"no trace at {path}") from None
+        except TraceError:
+            raise
         except Exception as error:  # noqa: BLE001  # zipfile, zlib, numpy: each has its own kinds of damage
             kind = type(error).__name__
             raise TraceError(f"{path} is not a routing trace ({kind}): record it again") from None
@@ -148,33 +156,15 @@ class RoutingTrace:
             and self.weight.ndim == 5
             and self.base_norm.shape == (n, p, t)
             and self.modality.shape == self.phase.shape == (t,)
+            and bool(np.isin((self.modality, self.phase), (0, 1)).all())
             and self.boxes.shape == (int((self.modality == VISUAL).sum()), 4)
         )
 
 
-def divergence(a: RoutingTrace, b: RoutingTrace, keep: np.ndarray) -> np.ndarray:
-    """Jensen-Shannon divergence (nats) of two runs' routing, per layer (L,): 0 the same, log 2 all apart.
-
-    keep (G, L, P, E) bool: the experts that take part, each run's weights re-normalised over them. Both runs
-    must hold the same tokens. Mean over groups, projections and the tokens a group serves with at least two
-    such experts.
-    """
-    p, q = (_renormalized(trace.weight, keep) for trace in (a, b))
-    middle = (p + q) / 2
-    js = (_plogp(p) + _plogp(q)).sum(-1) / 2 - _plogp(middle).sum(-1)
-    counts = (p.sum(-1) > 0) & (q.sum(-1) > 0) & (keep.sum(-1) > 1)[:, :, :, None]
-    total = np.where(counts, np.maximum(js, 0), 0).sum((0, 2, 3))
-    return total / np.maximum(counts.sum((0, 2, 3)), 1)
-
-
-def _renormalized(weight: np.ndarray, keep: np.ndarray) -> np.ndarray:
-    kept = weight.astype(np.float64) * keep[:, :, :, None, :]
-    total = kept.sum(-1, keepdims=True)
-    return np.divide(kept, total, out=np.zeros_like(kept), where=total > 0)
-
-
-def _plogp(p: np.ndarray) -> np.ndarray:
-    return p * np.log(np.maximum(p, 1e-300))
+def _numbers(array: np.ndarray, dtype: Any) -> np.ndarray:
+    if array.dtype.kind not in "fiu":
+        raise TypeError(f"{array.dtype} in place of numbers")
+    return array.astype(dtype)
 
 
 class Recorder:

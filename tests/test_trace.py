@@ -27,7 +27,8 @@ from tiny_model import (
 from smola_demo.ablation import AblationSpec, resolve
 from smola_demo.adapter import Adapter, attach
 from smola_demo.config import GROUPS, SmolaConfig
-from smola_demo.trace import ANSWER, PROMPT, RoutingTrace, TraceError, capture, divergence
+from smola_demo.divergence import divergence
+from smola_demo.trace import ANSWER, PROMPT, RoutingTrace, TraceError, capture
 
 both = pytest.mark.parametrize("config", BOTH, ids=routing_name)
 IMAGES, WORDS, NEW = 4, 5, 3

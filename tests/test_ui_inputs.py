@@ -16,7 +16,8 @@ from smola_demo.data.images import ImageError
 from smola_demo.ui.examples import example_picks, read_examples, uploaded
 
 
-def test_uploads_are_decoded_by_our_own_reader(tmp_path):
+def test_uploads_are_decoded_by_our_own_reader(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     text = tmp_path / "text.png"
     text.write_text("I am not a picture")
     with pytest.raises(ImageError, match="is not a picture"):
@@ -39,7 +40,8 @@ def test_uploads_are_decoded_by_our_own_reader(tmp_path):
             uploaded(bad)
 
 
-def test_a_bad_upload_is_said_at_once_and_taken_out(tmp_path):
+def test_a_bad_upload_is_said_at_once_and_taken_out(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     text = tmp_path / "text.png"
     text.write_text("I am not a picture")
     shown, note = handlers().check_picture({"path": str(text), "url": None})

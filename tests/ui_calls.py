@@ -17,7 +17,8 @@ VISITOR = SimpleNamespace(session_hash="visitor")
 
 
 @pytest.fixture
-def picture(tmp_path):
+def picture(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))  # where Gradio puts uploads
     path = tmp_path / "beach.png"
     Image.new("RGB", (40, 30), "#9cc7e8").save(path)
     return {"path": str(path), "url": None, "orig_name": "beach.png"}

@@ -187,8 +187,15 @@ def _verified(folder: Path, part: Part, full_check: bool) -> bool:
         return True
     if file_sha256(target) != part.sha256:
         return False
-    write_json(folder / MANIFEST, known | {part.name: _stamp(target, part)})
+    _remember(folder, part)
     return True
+
+
+def _remember(folder: Path, part: Part) -> None:
+    """Note that a file was hashed; on a disk that takes no note it is hashed again."""
+    manifest = folder / MANIFEST
+    with contextlib.suppress(OSError):
+        write_json(manifest, read_json(manifest) | {part.name: _stamp(folder / part.name, part)})
 
 
 def _fetch(folder: Path, part: Part, progress: Progress) -> None:
@@ -208,8 +215,7 @@ def _fetch(folder: Path, part: Part, progress: Progress) -> None:
                 f"{part.name} was damaged while it was unpacked: check the disk that holds {folder}"
             )
         fresh.replace(folder / part.name)
-    manifest = folder / MANIFEST
-    write_json(manifest, read_json(manifest) | {part.name: _stamp(folder / part.name, part)})
+    _remember(folder, part)
 
 
 def _pip_download(part: Part, room: Path, progress: Progress) -> None:

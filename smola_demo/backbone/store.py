@@ -15,6 +15,7 @@ import shutil
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from safetensors import SafetensorError
 
 from smola_demo.backbone.assembly import assemble  # and with it, the tower's registration
 from smola_demo.backbone.download import (
@@ -125,7 +126,10 @@ def _build(folder: Path, kind: Kind, save: Callable[[Path], None]) -> None:
     """Let `save` fill an empty folder, then put it in place of `folder` and of what older versions left."""
     with workroom(NEEDED_BYTES[kind]) as room, quiet():
         fresh = room / "checkpoint"
-        save(fresh)
+        try:
+            save(fresh)
+        except SafetensorError as error:  # its own kind of error for a disk that fails
+            raise OSError(str(error)) from error
         files = {f.name: [f.stat().st_size, file_sha256(f)] for f in sorted(fresh.iterdir())}
         write_json(fresh / READY, files)
         for old in folder.parent.glob(f"embedded-{kind}-*"):

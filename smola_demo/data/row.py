@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import reprlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -90,13 +91,14 @@ def read_rows(path: str | Path) -> list[Row]:
     Task names may be ours or those of ROW_TASKS. Raises RowError naming the file, the line and the fault.
     """
     path = Path(path)
-    if not path.is_file():
-        raise RowError(f"There is no data file {path}: check the path, or leave this source out.")
     rows: list[Row] = []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Not splitlines: a text may hold other separators of lines, which JSON lets stand as they are.
+        lines = path.read_text(encoding="utf-8").split("\n")
     except UnicodeDecodeError as error:
         raise RowError(f"{path} is not UTF-8 text: it must hold one JSON object a line.") from error
+    except (OSError, ValueError) as error:
+        raise RowError(f"There is no data file {path}: check the path, or leave this source out.") from error
     for number, line in enumerate(lines, start=1):
         if line.strip():
             rows.append(_row(line, path, number))
@@ -111,6 +113,8 @@ def _row(line: str, path: Path, number: int) -> Row:
         values: Any = json.loads(line)
     except json.JSONDecodeError as error:
         raise RowError(f"{where} is not valid JSON: {error.msg} at character {error.pos}.") from error
+    except (ValueError, RecursionError) as error:
+        raise RowError(f"{where} holds JSON that is too deep or too long to read.") from error
     if not isinstance(values, dict):
         raise RowError(f"{where} must be a JSON object, not {type(values).__name__}.")
     image, kind, question, answers = (values.get(key) for key in ("image", "task", "question", "answers"))
@@ -118,7 +122,8 @@ def _row(line: str, path: Path, number: int) -> Row:
         raise RowError(f'{where} needs "image", the path of a picture relative to the file.')
     if not isinstance(kind, str) or (kind not in TASKS and kind not in ROW_TASKS):
         raise RowError(
-            f'{where} has the task {kind!r}; "task" must be one of {", ".join([*TASKS, *ROW_TASKS])}.'
+            f"{where} has the task {reprlib.repr(kind)}; "
+            f'"task" must be one of {", ".join([*TASKS, *ROW_TASKS])}.'
         )
     if question is not None and not isinstance(question, str):
         raise RowError(f'{where} has a "question" that is neither text nor null.')

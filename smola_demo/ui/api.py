@@ -5,12 +5,13 @@ Gradio reads the annotations and docstrings of these methods: they are what a cl
 
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import gradio as gr
 from gradio.data_classes import FileData
 from gradio.events import api
 
+from smola_demo.ablation_spec import AblationSpec
 from smola_demo.reports import answer_report, engine_report, sweep_report
 from smola_demo.results import Answer, Request, Sweep
 from smola_demo.tasks import check_question, get_task
@@ -19,6 +20,8 @@ from smola_demo.ui.loading import EngineHandle, sentence
 from smola_demo.ui.model_runs import log
 from smola_demo.ui.wiring import MODEL
 
+By = Literal["expert", "layer", "projection"]
+MAX_EXPERT_CHARS = 60
 Task = Literal["caption", "vqa", "count", "read", "chart", "document", "ask"]
 
 
@@ -87,7 +90,7 @@ class Api:
         image: FileData,
         task: Task = "caption",
         question: str = "",
-        by: Literal["expert", "layer", "projection"] = "expert",
+        by: By = "expert",
         expert: str = "",
         max_new_tokens: int = 0,
     ) -> dict[str, Any]:
@@ -106,6 +109,10 @@ class Api:
             removals of the same size, seconds
         """
         request = self._request(image, task, question, "", max_new_tokens)
+        if by not in get_args(By):
+            raise ValueError(f"by must be one of {', '.join(get_args(By))}")
+        if not isinstance(expert or "", str) or len(expert or "") > MAX_EXPERT_CHARS:
+            raise ValueError('expert must name one expert, for example "visual:3"')
         return sweep_report(_last(self._sweep(request, by, expert or None), Sweep))
 
     @told
@@ -127,9 +134,10 @@ class Api:
         if max_new_tokens is not None and (
             not isinstance(max_new_tokens, int) or not 0 <= max_new_tokens <= 512
         ):
-            raise ValueError(f"max_new_tokens must be a whole number from 0 to 512, not {max_new_tokens!r}")
+            raise ValueError("max_new_tokens must be a whole number from 0 to 512")
         if not isinstance(ablation or "", str):
             raise ValueError('ablation must be text, for example "visual:3"')  # noqa: TRY004  for the client
+        AblationSpec.parse(ablation)
         picture = uploaded(_checked_file(image))
         return Request(picture, task, asked, (ablation or "").strip(), max_new_tokens or None)
 

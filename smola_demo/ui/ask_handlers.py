@@ -37,9 +37,9 @@ class AskHandlers(ModelRuns):
 
         self._answer = gpu(run_answer)
 
-    def waiting(self) -> dict[str, Any]:
+    def waiting(self, said: str) -> dict[str, Any]:
         """Value of the answer while the run stands in the queue."""
-        return answer.answer_value(self.handle.info, "waiting", hint="Waiting for the model …")
+        return answer.answer_value(self.handle.info, "waiting", hint=said)
 
     def told(self, state: str, message: str) -> dict[str, Any]:
         """Value of the answer for one sentence."""

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gradio import utils
+
 from smola_demo.data.images import ImageError, open_image
 from smola_demo.tasks import TASKS
 from smola_demo.ui.view import file_url
@@ -66,6 +68,8 @@ def uploaded(payload: dict[str, Any] | None) -> Image.Image:
     if not payload or not (payload.get("path") or payload.get("url")):
         raise ImageError("Choose or upload a picture first.")
     if payload.get("path"):
+        if not _came_in(payload["path"]):
+            raise ImageError("The picture did not arrive: upload it again.")
         return open_image(payload["path"])
     head, _, data = str(payload["url"]).partition(",")
     if not head.startswith("data:"):
@@ -74,3 +78,11 @@ def uploaded(payload: dict[str, Any] | None) -> Image.Image:
         return open_image(base64.b64decode(data, validate=True))
     except binascii.Error as error:
         raise ImageError("The picture did not arrive whole: upload it again.") from error
+
+
+def _came_in(path: Any) -> bool:
+    """Whether a file was uploaded or is one the page serves; of others a visitor hears nothing."""
+    try:
+        return utils.is_in_or_equal(path, utils.get_upload_folder()) or utils.is_static_file(path)
+    except (TypeError, ValueError, OSError):  # no path at all
+        return False

@@ -188,6 +188,12 @@ class StopFlags:
         with self._lock:
             return self._flags.get(session, (None, None))[0]
 
+    def ahead(self, session: str | None) -> int:
+        """How many runs of others were announced before this visitor's and are not over."""
+        with self._lock:
+            announced = list(self._flags)  # in the order in which they came
+            return announced.index(session) if session in self._flags else len(announced)
+
     def owner(self, session: str | None) -> object:
         """Who announced the visitor's run; None when there is none."""
         with self._lock:

@@ -34,9 +34,9 @@ class ModelRuns:
     def __init__(self, handle: EngineHandle, stops: StopFlags) -> None:
         self.handle, self.stops = handle, stops
 
-    def waiting(self) -> dict[str, Any]:
-        """Value of the first view while the run stands in the queue."""
-        return {"state": "running", "verdict": "Waiting for the model …"}
+    def waiting(self, said: str) -> dict[str, Any]:
+        """Value of the first view while the run stands in the queue; `said` tells how many are before it."""
+        return {"state": "running", "verdict": said}
 
     def told(self, state: str, message: str) -> dict[str, Any]:
         """Value of the first view for one sentence; state is "stopped" or "error"."""
@@ -53,7 +53,9 @@ class ModelRuns:
             mine = self.stops.owner(visitor) is self  # Enter pressed twice: the run on screen goes on
             note = gr.skip() if mine else encode(self.told("error", OTHER))
             return note, *skip(len(self.buttons()))
-        return encode(self.waiting()), *self.buttons(busy=True)
+        ahead = self.stops.ahead(visitor)
+        said = f"Waiting for the model, {ahead} before you …" if ahead else "Waiting for the model …"
+        return encode(self.waiting(said)), *self.buttons(busy=True)
 
     def follow(self, work: Work, request: gr.Request) -> Iterator[tuple[Any, ...]]:
         """The announced run: `work` gets the flag that Stop sets and yields the values of the views."""

@@ -1,0 +1,31 @@
+"""Too little memory, said in one sentence instead of a traceback."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+SHORT = ("can't allocate memory", "out of memory")  # as torch says it on a CPU and on other devices
+
+SMALLER = "try a smaller picture or a shorter answer, or free some"
+
+
+class MemoryShortError(ValueError):
+    """There was not enough memory; one sentence says for what, and what to do."""
+
+
+@contextmanager
+def enough_memory(what: str, advice: str = SMALLER) -> Generator[None]:
+    """Raise MemoryShortError with what was tried, and advice, where an allocation fails inside the block."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        known = isinstance(error, MemoryError | torch.OutOfMemoryError) or any(s in str(error) for s in SHORT)
+        if not known:
+            raise
+        raise MemoryShortError(f"there is not enough memory to {what}: {advice}") from error
