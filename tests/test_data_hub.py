@@ -130,12 +130,12 @@ def test_what_the_library_says_is_passed_on(monkeypatch):
 )
 @pytest.mark.filterwarnings("ignore")
 def test_a_folder_in_the_hubs_form_is_read_by_the_library(tmp_path):
-    import pyarrow
+    import pyarrow as pa
     from pyarrow import parquet
 
     made = [row | {"said": "x"} for row in rows()]
     (tmp_path / "data").mkdir()
-    parquet.write_table(pyarrow.Table.from_pylist(made), tmp_path / "data" / "train-00000.parquet")
+    parquet.write_table(pa.Table.from_pylist(made), tmp_path / "data" / "train-00000.parquet")
     found = read_hub(source(name=f"hub:{tmp_path}"))
     assert [r.question for r in found] == [row["asked"] for row in made]
     assert found[8].open().getpixel((0, 0)) == (4, 0, 0)
