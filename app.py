@@ -31,11 +31,13 @@ EXAMPLES = """examples:
   python app.py --port 8000 --host 0.0.0.0         reachable from other machines
   python app.py --experts none                     the plain backbone, no experts
   python app.py --experts checkpoints/mine --precision nf4
+  python app.py --backbone HuggingFaceTB/SmolVLM-256M-Instruct --experts untrained
   python app.py --mcp                              also offer ask, sweep and info to MCP clients
 
 environment:
   PORT or GRADIO_SERVER_PORT     port, where --port is not given
-  GRADIO_ROOT_PATH               prefix, behind a proxy"""
+  GRADIO_ROOT_PATH               prefix, behind a proxy
+  SMOLA_BACKBONES                backbones that may be loaded, separated by commas (any)"""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -51,10 +53,10 @@ def parser() -> argparse.ArgumentParser:
         "--port", type=port, default=None, help="port to listen on (7860 or the next free one)"
     )
     found.add_argument(
-        "--backbone", default="embedded", metavar="ID", help="vision-language model (embedded)"
+        "--backbone", default="embedded", metavar="ID", help="embedded, a hub id or a folder (embedded)"
     )
     found.add_argument(
-        "--experts", default="", metavar="NAME|PATH|none", help="checkpoint of experts (the backbone's own)"
+        "--experts", default="", metavar="NAME|PATH|none|untrained", help="experts (the backbone's own)"
     )
     found.add_argument(
         "--precision", default="auto", choices=("auto", *PRECISIONS), help="of the weights (auto)"
@@ -97,13 +99,14 @@ def engine_builder(args: argparse.Namespace) -> Callable[[Report], Engine]:
 
 
 def variants_builder(args: argparse.Namespace) -> Variants:
-    """Every checkpoint of the project in every precision, to compare with what is loaded."""
+    """Every checkpoint made for the backbone in every precision, to compare with what is loaded."""
 
     def variants(info: EngineInfo) -> dict[str, Callable[[], Engine]]:
         from smola_demo.engine import Engine
         from smola_demo.experts import checkpoint_names
 
-        folders = {name: name for name in checkpoint_names()} | {info.experts: info.folder or "none"}
+        names = {name: name for name in checkpoint_names(args.backbone)}
+        folders = names | {info.experts: info.folder or info.experts}
         return {
             f"{name} in {precision}": partial(Engine.load, args.backbone, folder, precision)
             for name, folder in folders.items()

@@ -193,9 +193,11 @@ def _question(parser: argparse.ArgumentParser) -> None:
 
 
 def _model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--backbone", default="embedded", metavar="ID", help="default: embedded")
     parser.add_argument(
-        "--experts", default="", metavar="NAME|PATH|none", help="default: the ones made for the backbone"
+        "--backbone", default="embedded", metavar="ID", help="embedded (default), a hub id or a folder"
+    )
+    parser.add_argument(
+        "--experts", default="", metavar="NAME|PATH|none|untrained", help="default: those of the backbone"
     )
     parser.add_argument("--precision", choices=("auto", *PRECISIONS), default="auto", help="default: auto")
 

@@ -29,6 +29,7 @@ def info(options: argparse.Namespace) -> dict[str, Any]:
 
     from smola_demo.adapter_files import read_config
     from smola_demo.backbone import cache_path
+    from smola_demo.backbone.families import FAMILIES
     from smola_demo.experts import CHECKPOINTS, checkpoint_names
 
     checkpoints = []
@@ -39,6 +40,7 @@ def info(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "version": __version__,
         "backbones": [{"id": "embedded", "cache": str(cache_path())}],
+        "families": list(FAMILIES),
         "checkpoints": checkpoints,
         "tasks": [{"name": t.name, "description": t.description, "metric": t.metric} for t in TASKS.values()],
         "device": "cuda" if torch.cuda.is_available() else "cpu",

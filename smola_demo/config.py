@@ -234,6 +234,10 @@ class TrainConfig(JsonConfig):
             f"method '{self.method}' is for the stage experts, not {self.stage}",
         )
         _require(self.lora_rank >= 0, f"lora_rank must not be negative, not {self.lora_rank}")
+        _require(
+            self.stage == "experts" or self.backbone == "embedded",
+            f"{self.stage} makes the connector of the embedded backbone, not of '{self.backbone}'",
+        )
         prefix = self.smola.routing == "prefix" and (self.stage == "experts" or bool(self.experts_output))
         _require(not (prefix and self.pack > 1), "prefix routing pools one row's prompt: set pack to 1")
 

@@ -70,6 +70,7 @@ class Step:
     is_prompt: Tensor
     reads_prompt: bool
     _serves: dict[tuple[Group, ...], Tensor] = field(default_factory=dict["tuple[Group, ...]", Tensor])
+    _share: dict[tuple[Group, ...], Tensor] = field(default_factory=dict["tuple[Group, ...]", Tensor])
 
     def serves(self, groups: tuple[Group, ...]) -> Tensor:
         """(b, t, g) bool: whether a group's experts work on a token. Padding is served by none."""
@@ -81,6 +82,12 @@ class Step:
             }
             self._serves[groups] = torch.stack([masks[group] for group in groups], dim=-1)
         return self._serves[groups]
+
+    def share(self, groups: tuple[Group, ...]) -> Tensor:
+        """(b, t, g, 1) float32, 1 where `serves` holds and 0 elsewhere: to multiply weights with."""
+        if groups not in self._share:
+            self._share[groups] = self.serves(groups).float().unsqueeze(-1)
+        return self._share[groups]
 
 
 @dataclass

@@ -19,7 +19,7 @@ from smola_demo.ablation import AblationSpec, resolve
 from smola_demo.backbone import load_backbone
 from smola_demo.chance import random_entropy
 from smola_demo.effects import GivenAnswer
-from smola_demo.experts import DEFAULT_EXPERTS, attach_experts, find_experts
+from smola_demo.experts import DEFAULT_EXPERTS, UNTRAINED, attach_experts, attach_untrained, find_experts
 from smola_demo.generation import Generation, generate, stream
 from smola_demo.results import (
     Answer,
@@ -74,16 +74,18 @@ class Engine:
     ) -> Engine:
         """Load a backbone and experts.
 
-        experts   a name under checkpoints/, a folder, "none", or "" for the ones made for the backbone
+        experts   a name under checkpoints/, a folder, "none", "untrained", or "" for those of the backbone
         progress  called with (bytes done, bytes in all, what) while weights are fetched
 
         Raises BackboneError, PrecisionError, CacheError, AdapterError or EngineError with one sentence.
         """
         start = time.perf_counter()
-        folder = find_experts(experts or DEFAULT_EXPERTS.get(backbone, "none"))
+        experts = experts or DEFAULT_EXPERTS.get(backbone, "none")
+        folder = find_experts(experts)
         model = load_backbone(backbone, precision, device, progress=progress)
         if folder is None:
-            return cls(model, None, "none", {}, time.perf_counter() - start)
+            blank = attach_untrained(model) if experts == UNTRAINED else None
+            return cls(model, blank, experts, {}, time.perf_counter() - start)
         adapter, facts = attach_experts(model, folder)
         facts = {**facts, "folder": str(folder.resolve())}
         return cls(model, adapter, folder.name, facts, time.perf_counter() - start)

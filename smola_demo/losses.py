@@ -14,7 +14,7 @@ from smola_demo.packing import IGNORED, PackedBatch
 
 if TYPE_CHECKING:
     from smola_demo.adapter import Adapter
-    from smola_demo.backbone.base import Backbone
+    from smola_demo.backbone.base import Backbone, Batch
 
 COMMON = 0.25  # a token that more than this share of a batch's pictures hold tells them nothing apart
 LENGTH_WEIGHT = 0.1
@@ -31,43 +31,39 @@ class AnswerLoss(nn.Module):
     def __init__(self, backbone: Backbone, adapter: Adapter | None) -> None:
         super().__init__()
         self.model = backbone.model
+        self._head = backbone.head
         self._adapter = adapter
 
-    def weight(self, batch: PackedBatch) -> float:
+    def weight(self, batch: PackedBatch | Batch) -> float:
         """What the batch counts where several make up one step: the sum of its tokens' weights."""
         return float(token_weights(batch.labels[:, 1:]).sum())
 
-    def forward(self, batch: PackedBatch, bare: bool = False) -> Tensor:
+    def forward(self, batch: PackedBatch | Batch, bare: bool = False) -> Tensor:
         """Scalar; `bare` takes the experts out."""
         nats = self._nats(batch, bare)
         weights = token_weights(batch.labels[:, 1:])
         return (nats * weights).sum() / weights.sum()
 
-    def per_row(self, batch: PackedBatch) -> Tensor:
+    def per_row(self, batch: PackedBatch | Batch) -> Tensor:
         """(b,) mean nats of each row's answer tokens, to compare two models row by row; no gradient."""
         with torch.no_grad():
             nats = self._nats(batch, bare=False)
         return nats.sum(1) / (batch.labels[:, 1:] != IGNORED).sum(1)
 
-    def _nats(self, batch: PackedBatch, bare: bool) -> Tensor:
+    def _nats(self, batch: PackedBatch | Batch, bare: bool) -> Tensor:
         """(b, t - 1) cross-entropy of each labelled token, 0 elsewhere."""
         if self._adapter is None:
             return self._cross_entropy(batch)
         out = self._adapter.disabled() if bare else nullcontext()
-        with self._adapter.context(TokenContext(batch.modality, batch.is_answer)), out:
+        facts = TokenContext(batch.modality.cpu(), batch.is_answer.cpu())
+        with self._adapter.context(facts), out:
             return self._cross_entropy(batch)
 
-    def _cross_entropy(self, batch: PackedBatch) -> Tensor:
-        hidden = self.model.model(
-            input_ids=batch.input_ids,
-            pixel_values=batch.pixel_values,
-            attention_mask=batch.attention_mask,
-            position_ids=batch.position_ids,
-            use_cache=False,
-        ).last_hidden_state
+    def _cross_entropy(self, batch: PackedBatch | Batch) -> Tensor:
+        hidden = self.model.base_model(**batch.inputs, use_cache=False).last_hidden_state
         targets = batch.labels[:, 1:]
         scored = targets != IGNORED  # the vocabulary is wide: only answer positions are worth its product
-        logits = self.model.lm_head(hidden[:, :-1][scored])
+        logits = self._head(hidden[:, :-1][scored])
         nats = F.cross_entropy(logits.float(), targets[scored], reduction="none")
         return torch.zeros_like(targets, dtype=nats.dtype).masked_scatter(scored, nats)
 
@@ -105,7 +101,7 @@ class VisualWordsLoss(nn.Module):
         self.register_buffer("words", F.normalize(words - words.mean(0), dim=-1), persistent=False)
         self.length = float((words - words.mean(0)).norm(dim=-1).mean())
 
-    def weight(self, batch: PackedBatch) -> float:
+    def weight(self, batch: PackedBatch | Batch) -> float:
         """Every batch counts alike: pictures are told apart within a batch, whatever is said of them."""
         return 1.0
 

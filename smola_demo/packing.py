@@ -3,13 +3,14 @@
 The prompt up to the last visual token is shared; each question with its answer follows as its own segment.
 A segment sees the shared part and itself, and counts its positions from the end of the shared part, so each
 segment's loss is what the row would have alone. With causal token routing this is exact; prefix routing pools
-a row's own prompt and therefore trains on one row per sequence.
+a row's own prompt and therefore trains on one row per sequence. Backbones with positions or masks of their
+own do not pack.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from smola_demo.backbone.base import Backbone, Encoded
+    from smola_demo.backbone.base import Backbone, Batch, Encoded
     from smola_demo.config import TrainConfig
     from smola_demo.data.mixture import Group
 
@@ -44,6 +45,12 @@ class PackedBatch:
     modality: Tensor
     is_answer: Tensor
     pixel_values: Tensor
+
+    @property
+    def inputs(self) -> dict[str, Tensor]:
+        """For `model(**inputs)`."""
+        names = ("input_ids", "position_ids", "attention_mask", "pixel_values")
+        return {name: getattr(self, name) for name in names}
 
     def to(self, device: torch.device) -> PackedBatch:
         """The same batch on another device; modality and is_answer stay on the CPU, to be looked up."""
@@ -130,31 +137,36 @@ class Rows(Dataset[list["Encoded"]]):
         )
 
     def _encode(self, group: Group) -> list[Encoded]:
-        image: Any = group.open()
+        image = self._backbone.prepare(group.open())
         rows = []
         for item in group.items:
             row = self._backbone.encode(image, self._backbone.prompt(item.task, item.question), item.answer)
-            image = _picture(row)[0]  # the picture is prepared once for all its questions
             if len(row.input_ids) - row.answer_start <= self._limit:
                 rows.append(row)
         return rows
 
 
+def batch_of(backbone: Backbone, groups: Sequence[Sequence[Encoded]]) -> PackedBatch | Batch:
+    """A training batch on the CPU: one sequence per group where the backbone packs, else one per row."""
+    if backbone.packs:
+        return pack(groups, backbone.tokenizer.pad_token_id)
+    return backbone.join([row for group in groups for row in group], side="right")
+
+
 def loader(
     config: TrainConfig, backbone: Backbone, done: int, world: int = 1, rank: int = 0
-) -> Iterable[PackedBatch]:
+) -> Iterable[PackedBatch | Batch]:
     """Micro-batches of process `rank` from optimizer step `done` on; all `world` read the stream in order."""
     mixture = Mixture(config.data, config.pack, config.seed, config.max_answer_chars)
     per_step = config.batch_size * config.gradient_accumulation
     total = config.steps * per_step * world
     indices = [i for i in range(done * per_step * world, total) if i // config.batch_size % world == rank]
     rows = Rows(backbone, mixture, config.max_answer_tokens, total)
-    pad_id = backbone.tokenizer.pad_token_id
     return DataLoader(
         rows,
         batch_size=config.batch_size,
         sampler=indices,
-        collate_fn=lambda groups: pack(groups, pad_id),
+        collate_fn=lambda groups: batch_of(backbone, groups),
         num_workers=config.num_workers,
         persistent_workers=config.num_workers > 0,
     )

@@ -77,23 +77,17 @@ class Router(nn.Module):
         phi = self.phi.float()
         return (phi * _inverse_norm(phi) * self.scale.float().view(-1, 1, 1, 1)).flatten(0, 2)
 
-    def routing_logits(self, x: Tensor, product: Tensor | None = None) -> Tensor:
-        """Scaled cosine of each token with each slot's direction. x (b, t, d) → (b, t, g, e, s), float32.
-
-        product: x times the directions, (b, t, g·e·s) float32, where the caller has it already.
-        """
+    def routing_logits(self, x: Tensor) -> Tensor:
+        """Scaled cosine of each token with each slot's direction. x (b, t, d) → (b, t, g, e, s), float32."""
         # Both softmaxes need float32, whatever the model runs in.
         with torch.autocast(x.device.type, enabled=False):
             x = x.float()
-            product = F.linear(x, self.directions()) if product is None else product
+            product = F.linear(x, self.directions())
             return (product * _inverse_norm(x)).view(*x.shape[:-1], *self.phi.shape[:3])
 
-    def forward(self, x: Tensor, step: Step, product: Tensor | None = None) -> Routing:
-        """x (b, t, d) → the weights of this step; dispatch weights only if it holds prompt tokens to pool.
-
-        product: as in `routing_logits`.
-        """
-        logits = self.routing_logits(x, product)
+    def forward(self, x: Tensor, step: Step) -> Routing:
+        """x (b, t, d) → the weights of this step; dispatch weights only if it holds prompt tokens to pool."""
+        logits = self.routing_logits(x)
         serves = step.serves(self.groups)
         combine = torch.softmax(logits.flatten(-2), dim=-1).view_as(logits) * serves[..., None, None]
         if not (self.pools and step.reads_prompt):
@@ -147,42 +141,60 @@ class SmolaMixture(nn.Module):
         super().__init__()
         self.router = router if router is not None else Router(config, d)
         self.experts = Experts(config, d, o)
+        self.pools = self.router.pools
+        self._groups = config.groups
+        self._shape = (len(config.groups), config.num_experts, config.rank)
+        self._parts = [math.prod(self._shape[:2]), math.prod(self._shape)]  # of what a token is read into
         self._inward: tuple[tuple[int, ...], Tensor] | None = None
 
     def forward(self, x: Tensor, step: Step) -> Mixture:
         """x (b, t, d) → Mixture. Raises RuntimeError when prefix routing is to decode with no prompt read."""
-        product = down = None
-        if self._fuses(x):
-            slots = self.router.phi.shape[:3].numel()
-            product, down = F.linear(x.float(), self._inward_weights()).split_with_sizes(
-                [slots, self.experts.A.shape[:3].numel()], dim=-1
-            )
-            down = down.view(*x.shape[:-1], *self.experts.A.shape[:3])
-        routing = self.router(x, step, product)
+        experts = self.experts
+        if self._fuses(x, experts):
+            routing, down = self._read_at_once(x.float(), step)
+        else:
+            routing = self.router(x, step)
+            down = None if self.router.pools else experts.down(x.to(experts.A.dtype))
         weights = routing.combine_weights
         removal = step.context.removals.get(self)
         if removal is not None:
             weights = _remove(weights, removal)
-        if down is None and not self.router.pools:
-            down = self.experts.down(x.to(self.experts.A.dtype))
         hidden = self._hidden(x, down, weights, routing, step)
         if removal is not None and bool(removal.mean.any()):
             full = self._hidden(x, down, routing.combine_weights, routing, step)
             hidden = self._replace_by_mean(hidden, full, removal, step)
-        return Mixture(self.experts.up(hidden), weights.sum(-1), hidden)
+        return Mixture(experts.up(hidden), weights.sum(-1), hidden)
 
-    def _fuses(self, x: Tensor) -> bool:
+    def _fuses(self, x: Tensor, experts: Experts) -> bool:
         """Whether router and experts may read the token in one float32 product: where nothing is trained."""
         quiet = not (torch.is_grad_enabled() or torch.is_autocast_enabled(x.device.type))
-        return quiet and not self.router.pools and self.experts.A.dtype == torch.float32
+        return quiet and not self.pools and experts.A.dtype == torch.float32
+
+    def _read_at_once(self, x: Tensor, step: Step) -> tuple[Routing, Tensor]:
+        """What the router decides and the experts' hidden values, for token routing: few, small operations.
+
+        A decode step spends more time on starting operations than on computing them: this is the router's
+        formula in as few as it takes. x (b, t, d) float32.
+        """
+        b, t, _ = x.shape
+        product, down = F.linear(x, self._inward_weights()).split_with_sizes(self._parts, dim=-1)
+        norm = torch.rsqrt(x.square().sum(-1) + NORM_EPSILON)
+        logits = (product * norm.view(b, t, 1)).view(b, t, *self._shape[:2])
+        combine = torch.softmax(logits, dim=-1) * step.share(self._groups)
+        return Routing(combine.unsqueeze(-1), None), down.view(b, t, *self._shape)
 
     def _inward_weights(self) -> Tensor:
         """Directions over A, (g·e·s + g·e·r, d), made anew when a parameter has changed or moved."""
-        parameters = (self.router.phi, self.router.scale, self.experts.A)
-        made_from = tuple(n for p in parameters for n in (p.data_ptr(), p._version))  # noqa: SLF001  torch names it so
+        router, a = self.router, self.experts.A
+        phi, scale = router.phi, router.scale
+        made_from = (  # the one way torch has to tell that a tensor was written to
+            *(phi.data_ptr(), phi._version),  # noqa: SLF001
+            *(scale.data_ptr(), scale._version),  # noqa: SLF001
+            *(a.data_ptr(), a._version),  # noqa: SLF001
+        )
         if self._inward is None or self._inward[0] != made_from:
             with torch.inference_mode(False), torch.no_grad():
-                weights = torch.cat([self.router.directions(), self.experts.A.flatten(0, 2)])
+                weights = torch.cat([router.directions(), a.flatten(0, 2)])
             self._inward = made_from, weights
         return self._inward[1]
 
@@ -235,13 +247,16 @@ class SmolaLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x (b, t, d) or (b·t, d) → W x plus the experts' residual, shaped and typed as that linear's."""
         y = self.base_layer(x)
-        if not self.call.enabled:
+        call = self.call
+        if not call.enabled:
             return y
-        step = self.call.step
+        step = call.step
         if step is None:
             raise RuntimeError("no TokenContext: call the model itself, or enter adapter.context(...) first")
-        mixture = self.mixture(x.reshape(*step.modality.shape, x.shape[-1]), step)
-        return y + mixture.residual.reshape(y.shape).to(y.dtype)
+        if x.dim() == 3:
+            return y + self.mixture(x, step).residual.to(y.dtype)
+        residual = self.mixture(x.view(*step.modality.shape, x.shape[-1]), step).residual
+        return y + residual.reshape(y.shape).to(y.dtype)
 
     def merge(self) -> None:
         """Always raises NotImplementedError: the weights depend on the token, no single matrix holds them."""

@@ -23,7 +23,7 @@ from smola_demo.data.mixture import Mixture
 from smola_demo.experts import attach_experts
 from smola_demo.losses import AnswerLoss
 from smola_demo.metrics import bootstrap_ci
-from smola_demo.packing import pack
+from smola_demo.packing import batch_of
 from smola_demo.train import DEV_SEED, state_folder, train
 from smola_demo.train_state import STATE_NAME
 
@@ -134,7 +134,7 @@ def judge(study: Study, arm: str) -> dict[str, Any]:
             break
     nats: list[float] = []
     for first in range(0, len(rows), BATCH_ROWS):
-        batch = pack([[row] for row in rows[first : first + BATCH_ROWS]], backbone.tokenizer.pad_token_id)
+        batch = batch_of(backbone, [[row] for row in rows[first : first + BATCH_ROWS]])
         with torch.autocast(backbone.device.type, torch.bfloat16, enabled=config.mixed_precision == "bf16"):
             nats += loss.per_row(batch.to(backbone.device)).tolist()
     return {

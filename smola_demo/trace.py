@@ -187,65 +187,64 @@ class Recorder:
     def __init__(self, adapter: Adapter) -> None:
         self._adapter = adapter
         mixtures = [site.linear.mixture for site in adapter.sites]
-        self._gram: dict[nn.Module, Tensor] = {mixture: mixture.experts.gram() for mixture in mixtures}
-        self._mixtures: dict[nn.Module, tuple[Tensor, Tensor, Tensor]] = {}
+        self._gram = torch.stack([mixture.experts.gram() for mixture in mixtures])  # one per site
         self._base_of: dict[nn.Module, nn.Module] = {
             site.linear.mixture: site.linear.base_layer for site in adapter.sites
         }
         self._bases: dict[nn.Module, Tensor] = {}  # W x itself, until its mixture has run
-        self._norms: dict[nn.Module, Tensor] = {}
+        self._seen: dict[nn.Module, tuple[Tensor, Tensor, Tensor, Tensor]] = {}
         self.passes: list[tuple[np.ndarray, ...]] = []
         self.modality: list[np.ndarray] = []
         self.phase: list[np.ndarray] = []
 
+    def on_base(self, module: nn.Module, _args: Any, output: Tensor) -> None:
+        """Forward hook of a wrapped linear's base layer: W x."""
+        self._bases[module] = output.detach()
+
     def on_mixture(self, module: nn.Module, _args: Any, output: Mixture) -> None:
         """Forward hook of a mixture, which runs after its base layer.
 
-        Its weights; each expert's output norm, from BᵀB and hidden; its cosine with W x, from Bᵀ(W x) and
-        hidden.
+        Keeps its weights, its hidden values, Bᵀ(W x) and the norm of W x: all that `on_decoder` needs, and
+        small, so that no W x stays behind.
         """
-        hidden = output.hidden.detach().float()
-        squared = torch.einsum("btger,gers,btges->btge", hidden, self._gram[module], hidden)
-        norm = squared.clamp(min=0).sqrt()
-        mixture = cast("SmolaMixture", module)
-        base, up = self._base_of[mixture], mixture.experts.B.detach().float()
-        along = torch.einsum("bto,oger->btger", self._bases.pop(base).view(*norm.shape[:2], -1), up)
-        dot, lengths = (along * hidden).sum(-1), norm * self._norms[base].view(*norm.shape[:2], 1, 1)
-        cosine = torch.where(lengths > 0, dot / lengths.clamp(min=TINY), 0).clamp(-1, 1)
-        self._mixtures[module] = (output.routing_weights.detach(), norm, cosine)
+        up = cast("SmolaMixture", module).experts.B.detach()
+        base = self._bases.pop(self._base_of[module]).reshape(*output.hidden.shape[:2], -1).float()
+        along = base @ up.flatten(1).float()
+        norm = base.square().sum(-1).sqrt()
+        self._seen[module] = (output.routing_weights.detach(), output.hidden.detach(), along, norm)
 
-    def on_base(self, module: nn.Module, _args: Any, output: Tensor) -> None:
-        """Forward hook of a wrapped linear's base layer: W x and its norm."""
-        self._bases[module] = output.detach().float()
-        self._norms[module] = self._bases[module].square().sum(-1).sqrt()
+    def _measured(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Of all sites at once, in their order, since many small operations cost more than a few large.
+
+        Weight, each expert's output norm, its cosine with W x, all (n, b, t, g, e); norm of W x (n, b, t).
+        """
+        seen = [self._seen[site.linear.mixture] for site in self._adapter.sites]
+        weight, hidden, along, base = (torch.stack(values) for values in zip(*seen, strict=True))
+        hidden = hidden.float()
+        # ‖B h‖² = hᵀ BᵀB h and ⟨B h, W x⟩ = ⟨h, Bᵀ W x⟩ need no output of any expert.
+        squared = (torch.einsum("nbtger,ngers->nbtges", hidden, self._gram) * hidden).sum(-1)
+        norm = squared.clamp(min=0).sqrt()
+        dot, lengths = (along.view_as(hidden) * hidden).sum(-1), norm * base[..., None, None]
+        cosine = torch.where(lengths > 0, dot / lengths.clamp(min=TINY), 0).clamp(-1, 1)
+        return weight, norm, cosine, base
 
     def on_decoder(self, _module: nn.Module, _args: Any, _output: Any) -> None:
         """Forward hook of the decoder: one pass is over, bring its numbers to the CPU in one go."""
         step = self._adapter.call.step
-        if step is None or not self._mixtures:
+        if step is None or not self._seen:
             return
         layers, projections = self._adapter.layers, self._adapter.projections
         order = [-1] * (len(layers) * len(projections))
-        weight: list[Tensor] = []
-        contribution: list[Tensor] = []
-        alignment: list[Tensor] = []
-        base: list[Tensor] = []
         for i, site in enumerate(self._adapter.sites):
             order[layers.index(site.layer) * len(projections) + projections.index(site.projection)] = i
-            site_weight, site_norm, site_cosine = self._mixtures[site.linear.mixture]
-            weight.append(site_weight)
-            contribution.append(site_norm)
-            alignment.append(site_cosine)
-            base.append(self._norms[site.linear.base_layer].reshape(step.modality.shape))
+        *each, base = self._measured()
         shape = (len(layers), len(projections))
         # (L, P, b, t, G, E) → (b, G, L, P, t, E); base (L, P, b, t) → (b, L, P, t)
-        each = (_arrange(values, order, shape) for values in (weight, contribution, alignment))
-        norms = _arrange(base, order, shape).transpose(2, 0, 1, 3)
-        self.passes.append((*(array.transpose(2, 4, 0, 1, 3, 5) for array in each), norms))
+        arrays = [_arrange(values, order, shape).transpose(2, 4, 0, 1, 3, 5) for values in each]
+        self.passes.append((*arrays, _arrange(base, order, shape).transpose(2, 0, 1, 3)))
         self.modality.append(step.modality.cpu().numpy())
         self.phase.append(np.where(step.is_prompt.cpu().numpy(), PROMPT, ANSWER).astype(np.int8))
-        self._mixtures.clear()
-        self._norms.clear()
+        self._seen.clear()
 
     def trace(
         self, tokens: Sequence[str], boxes: np.ndarray, row: int = 0, last: bool = False
@@ -276,12 +275,12 @@ class Recorder:
         )
 
 
-def _arrange(values: list[Tensor], order: list[int], shape: tuple[int, int]) -> np.ndarray:
-    """Stack per-site tensors onto a (layer, projection) grid; a place without experts holds NaN."""
-    stacked = torch.stack(values).float().cpu().numpy()
-    grid = stacked[order]
+def _arrange(values: Tensor, order: list[int], shape: tuple[int, int]) -> np.ndarray:
+    """Bring per-site values (n, …) onto a (layer, projection) grid; a place without experts holds NaN."""
+    sites = values.float().cpu().numpy()
+    grid = sites[order]
     grid[[i for i, place in enumerate(order) if place < 0]] = np.nan
-    return grid.reshape(*shape, *stacked.shape[1:])
+    return grid.reshape(*shape, *sites.shape[1:])
 
 
 @contextmanager

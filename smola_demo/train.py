@@ -30,7 +30,7 @@ from smola_demo.data.mixture import Mixture
 from smola_demo.lora import save_lora
 from smola_demo.losses import AnswerLoss, VisualWordsLoss
 from smola_demo.model_card import write_card
-from smola_demo.packing import PackedBatch, Rows, loader, pack
+from smola_demo.packing import PackedBatch, Rows, batch_of, loader
 from smola_demo.train_state import Done, load_state, save_state
 from smola_demo.trainable import learning_rates, make_trainable
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from smola_demo.adapter import Adapter
-    from smola_demo.backbone.base import Backbone
+    from smola_demo.backbone.base import Backbone, Batch
     from smola_demo.config import TrainConfig
     from smola_demo.trainable import Trainable
 
@@ -147,7 +147,7 @@ def _mean(losses: Iterable[float], last: int) -> float:
 
 
 def _shares(
-    accelerator: Accelerator, module: AnswerLoss | VisualWordsLoss, batches: Sequence[PackedBatch]
+    accelerator: Accelerator, module: AnswerLoss | VisualWordsLoss, batches: Sequence[PackedBatch | Batch]
 ) -> list[float]:
     """What each batch counts in this step's loss: 1 in all, over the batches of all processes."""
     own = [module.weight(batch) for batch in batches]
@@ -175,8 +175,8 @@ def _warm_cosine(step: int, config: TrainConfig) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
-def _grouped(batches: Iterable[PackedBatch], size: int) -> Iterable[list[PackedBatch]]:
-    held: list[PackedBatch] = []
+def _grouped(batches: Iterable[PackedBatch | Batch], size: int) -> Iterable[list[PackedBatch | Batch]]:
+    held: list[PackedBatch | Batch] = []
     for batch in batches:
         held.append(batch)
         if len(held) == size:
@@ -192,10 +192,7 @@ def _dev_loss(config: TrainConfig, backbone: Backbone, module: nn.Module, device
     rows = Rows(backbone, mixture, config.max_answer_tokens, groups)
     losses = []
     for first in range(0, groups, config.batch_size):
-        batch = pack(
-            [rows[i] for i in range(first, min(groups, first + config.batch_size))],
-            backbone.tokenizer.pad_token_id,
-        )
+        batch = batch_of(backbone, [rows[i] for i in range(first, min(groups, first + config.batch_size))])
         losses.append(float(module(batch.to(device))))
     return sum(losses) / len(losses)
 

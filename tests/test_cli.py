@@ -9,9 +9,11 @@ import sys
 import pytest
 from PIL import Image
 from tiny_experts import tiny_engine
+from tiny_vlm import tiny_folder
 
 from smola_demo import commands
 from smola_demo.__main__ import build_parser, main
+from smola_demo.backbone.families import FAMILIES
 from smola_demo.trace import RoutingTrace
 
 
@@ -205,3 +207,19 @@ def test_as_a_process_with_a_broken_picture(tmp_path):
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("smola_demo: ")
     assert "Traceback" not in done.stderr
+
+
+def test_a_folder_is_a_backbone(capsys, picture):
+    folder = str(tiny_folder("smolvlm"))
+    asked = ("ask", picture, "--task", "caption", "--backbone", folder, "--max-new-tokens", "3")
+    bare = run(capsys, *asked)
+    assert (bare["backbone"], bare["experts"], bare["compute"]) == (
+        folder,
+        "none",
+        "NF4 weights, computed in fp32",
+    )
+    untrained = run(capsys, *asked, "--experts", "untrained", "--precision", "nf4", "--routing")
+    assert untrained["experts"] == "untrained"
+    assert set(untrained["routing"]) == {"prompt", "answer"}
+    assert "no backbone 'nothing/there'" in refused(capsys, *asked[:4], "--backbone", "nothing/there")
+    assert run(capsys, "info")["families"] == list(FAMILIES)

@@ -219,6 +219,10 @@ def test_no_code_of_others_is_run_from_a_checkpoint(path: Path):
             assert "trust_remote_code" not in given
             if ast.unparse(node.func) == "torch.load":
                 assert given.get("weights_only") == "Constant(value=True)"
+        if isinstance(node, ast.Dict):
+            for key, value in zip(node.keys, node.values, strict=True):
+                if key is not None and ast.unparse(key) == "'trust_remote_code'":
+                    assert ast.unparse(value) == "False"
 
 
 def loaded_after(*names: str) -> dict[str, set[str]]:

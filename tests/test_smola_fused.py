@@ -15,8 +15,8 @@ def products(monkeypatch):
     taken = []
     fuses = SmolaMixture._fuses
 
-    def counted(self, x):
-        taken.append(fuses(self, x))
+    def counted(self, x, experts):
+        taken.append(fuses(self, x, experts))
         return taken[-1]
 
     monkeypatch.setattr(SmolaMixture, "_fuses", counted)

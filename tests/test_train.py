@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from tiny import tiny_backbone
+from tiny_vlm import tiny_folder
 
 from smola_demo import train as training
 from smola_demo.adapter import Adapter, attach
 from smola_demo.adapter_files import WEIGHTS_NAME, load_weights, read_config
 from smola_demo.backbone import connector
 from smola_demo.config import ConfigError, TrainConfig
+from smola_demo.engine import Engine
 from smola_demo.train import train
 from smola_demo.train_state import StateError
 
@@ -192,3 +195,19 @@ def test_prefix_routing_refuses_packing():
         config(smola=BASE["smola"] | {"routing": "prefix"}, pack=2)
     with pytest.raises(ConfigError, match="experts_output is for the stage align"):
         config(experts_output="out/beside")
+
+
+@pytest.mark.parametrize("name", ["idefics3", "paligemma"])
+def test_experts_learn_on_a_family(tmp_path, monkeypatch, name):
+    """One question per sequence, tiles or a prompt that attends both ways; what is written loads again."""
+    monkeypatch.chdir(tmp_path)
+    folder = str(tiny_folder(name))
+    result = train(config(backbone=folder, precision="nf4", steps=3, learning_rate=0.002), quiet=True)
+    assert math.isfinite(result.final_loss)
+    info = Engine.load(folder, "out/experts", "nf4", "cpu").info()
+    assert (info.experts_state, info.experts_steps) == ("trained", 3)
+
+
+def test_only_the_embedded_backbone_has_a_connector_of_ours():
+    with pytest.raises(ConfigError, match="align makes the connector of the embedded backbone, not of 'a/b'"):
+        config(stage="align", backbone="a/b")

@@ -31,24 +31,33 @@ def load_backbone(
 ) -> Backbone:
     """Load a frozen backbone, ready to answer.
 
+    id          "embedded", a folder with a model of a known family, or such a model's id on the model hub
     precision   "nf4", "int8", "bf16", "fp32", or "auto": nf4 on a GPU; on a CPU NF4 weights, computed in fp32
     device      "cpu", "cuda", "cuda:1", …, or "auto": the GPU if there is one
     dequantize  turn 4-bit linears into plain ones with the same values; None does so for "auto" on a CPU
     progress    called with (bytes done, bytes in all, what) while weights are fetched; None: a bar on stderr
     base        folder of an embedded base to use instead of the shipped one; "": an untrained one
 
-    Raises BackboneError for an unknown id, PrecisionError for a precision or device that there is not, and
-    CacheError when the weights cannot be had.
+    The environment variable SMOLA_BACKBONES, a list separated by commas, narrows down what may be loaded.
+    Raises BackboneError for an id that is not allowed, not there or of no known family, PrecisionError for a
+    precision or device that there is not, and CacheError when the embedded weights cannot be had.
     """
     started = time.perf_counter()
-    if id != EMBEDDED:
-        raise BackboneError(f"no backbone '{id}': there is '{EMBEDDED}'")
-    from smola_demo.backbone.connector import base_folder
-    from smola_demo.backbone.embedded import load_embedded
+    from smola_demo.backbone.hub import check_allowed
     from smola_demo.backbone.quantization import choose
 
-    folder = base_folder() if base is None else Path(base or UNTRAINED)
-    backbone = load_embedded(choose(precision, device, dequantize), folder, progress)
+    check_allowed(id)
+    plan = choose(precision, device, dequantize)
+    if id == EMBEDDED:
+        from smola_demo.backbone.connector import base_folder
+        from smola_demo.backbone.embedded import load_embedded
+
+        folder = base_folder() if base is None else Path(base or UNTRAINED)
+        backbone = load_embedded(plan, folder, progress)
+    else:
+        from smola_demo.backbone.pretrained import load_pretrained
+
+        backbone = load_pretrained(id, plan, progress)
     backbone.load_s = time.perf_counter() - started
     return backbone
 

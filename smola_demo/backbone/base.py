@@ -8,8 +8,8 @@ from __future__ import annotations
 import operator
 import re
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -27,23 +27,28 @@ class Encoded:
     """One row of input: a prompt, with or without an image, with or without an answer to learn or to score.
 
     input_ids     (t,) int64
-    pixel_values  (1, 3, h, w) normalised pixels, (1, n, d) features of the tower, or None without an image
+    pixel_values  the image as the model takes it, such as (1, 3, h, w) pixels or (1, n, d) features of the
+                  tower; rows are joined along the first axis; None without an image
     answer_start  index of the first answer token; t when there is no answer
     modality      (t,) int8, TEXT or VISUAL
+    boxes         (n, 4) float32, x0 y0 x1 y1 of each visual token, where only the image's size tells them
+    more          further inputs of the model that go with the image, joined along the first axis too
     """
 
     input_ids: Tensor
     pixel_values: Tensor | None
     answer_start: int
     modality: Tensor
+    boxes: Tensor | None = None
+    more: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows side by side, on the backbone's device.
+    """Rows side by side.
 
-    inputs     for `model(**inputs)` and `model.generate(**inputs)`: input_ids, attention_mask, position_ids,
-               each (b, t), and pixel_values if any row has an image
+    inputs     for `model(**inputs)` and `model.generate(**inputs)`: input_ids, attention_mask and what else
+               the family has per token, such as position_ids, each (b, t); pixel_values if any row has an image
     modality   (b, t) int8: TEXT, VISUAL or PAD
     is_answer  (b, t) bool: this position holds an answer token
     """
@@ -51,6 +56,18 @@ class Batch:
     inputs: dict[str, Tensor]
     modality: Tensor
     is_answer: Tensor
+
+    @property
+    def labels(self) -> Tensor:
+        """(b, t) int64: the answers' tokens, and -100 where nothing is learned."""
+        return torch.where(self.is_answer, self.inputs["input_ids"], -100)
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on another device."""
+        inputs = {name: value.to(device) for name, value in self.inputs.items()}
+        return replace(
+            self, inputs=inputs, modality=self.modality.to(device), is_answer=self.is_answer.to(device)
+        )
 
 
 @dataclass
@@ -61,7 +78,14 @@ class Backbone(ABC):
     precision  how weights are held ("nf4", …); compute is the sentence for the screen
     state      empty, or what the user should know about these weights, such as "untrained connector"
     load_s     seconds the load took; memory_mb is the size of the weights in memory
+
+    Of the family: bidirectional_prompt, prompt tokens see each other both ways · packs, several questions may
+    share one training sequence (causal attention, plain positions) · decoder_path of the language model.
     """
+
+    bidirectional_prompt: ClassVar[bool] = False
+    packs: ClassVar[bool] = False
+    decoder_path: ClassVar[str] = "model.language_model"
 
     id: str
     name: str
@@ -74,8 +98,6 @@ class Backbone(ABC):
     device: torch.device
     load_s: float = 0.0
     state: str = ""
-    bidirectional_prompt: bool = False
-    decoder_path: str = "model.language_model"
 
     @property
     def tokenizer(self) -> Any:
@@ -114,9 +136,19 @@ class Backbone(ABC):
 
         return TASKS[task].prompt(question)
 
+    def head(self, hidden: Tensor) -> Tensor:
+        """Last hidden states (…, d) → scores of the vocabulary (…, v), capped where the model caps them."""
+        logits = self.model.get_output_embeddings()(hidden)
+        cap = getattr(self.model.config.get_text_config(), "final_logit_softcapping", None)
+        return logits if cap is None else torch.tanh(logits / cap) * cap
+
     @abstractmethod
-    def encode(self, image: Image.Image | Tensor | None, prompt: str, answer: str | None = None) -> Encoded:
-        """One row. image: a picture, normalised pixels (3, h, w), features of the tower (n, d), or None."""
+    def prepare(self, image: Image.Image) -> Any:
+        """A picture as `encode` takes it at no further cost, for several questions about it."""
+
+    @abstractmethod
+    def encode(self, image: Any, prompt: str, answer: str | None = None) -> Encoded:
+        """One row. image: a picture, what `prepare` made of one, or None."""
 
     @abstractmethod
     def patch_boxes(self, row: Encoded) -> Tensor:
@@ -144,6 +176,10 @@ class Backbone(ABC):
 
     def collate(self, rows: Sequence[Encoded], side: str = "left") -> Batch:
         """Pad rows to one length, at the left (to generate) or at the right, and move them to the device."""
+        return self.join(rows, side).to(self.device)
+
+    def join(self, rows: Sequence[Encoded], side: str = "left") -> Batch:
+        """What `collate` does, on the CPU."""
         if side not in ("left", "right"):
             raise ValueError(f"side must be 'left' or 'right', not {side!r}")
         if not rows:
@@ -162,12 +198,21 @@ class Backbone(ABC):
             modality[i, here] = row.modality
             is_answer[i, start + row.answer_start : start + length] = True
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
-        inputs["position_ids"] = (attention_mask.cumsum(-1) - 1).clamp(min=0)
-        images = [row.pixel_values for row in rows if row.pixel_values is not None]
-        if images:
-            inputs["pixel_values"] = torch.cat(images).float()
-        inputs = {name: value.to(self.device) for name, value in inputs.items()}
-        return Batch(inputs, modality.to(self.device), is_answer.to(self.device))
+        inputs |= self.token_inputs(attention_mask, modality, is_answer) | self.image_inputs(rows)
+        return Batch(inputs, modality, is_answer)
+
+    def token_inputs(self, attention_mask: Tensor, modality: Tensor, is_answer: Tensor) -> dict[str, Tensor]:
+        """Further inputs (b, t) that follow from what each token is; here, plain positions."""
+        return {"position_ids": (attention_mask.cumsum(-1) - 1).clamp(min=0)}
+
+    def image_inputs(self, rows: Sequence[Encoded]) -> dict[str, Tensor]:
+        """The images of those rows that have one, joined; empty when none has."""
+        shown = [row for row in rows if row.pixel_values is not None]
+        if not shown:
+            return {}
+        pixels = torch.cat([row.pixel_values for row in shown if row.pixel_values is not None]).float()
+        more = {name: torch.cat([row.more[name] for row in shown]) for name in shown[0].more}
+        return {"pixel_values": pixels, **more}
 
     def modality_of(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """(b, t) ids and mask -> (b, t) int8: VISUAL at placeholders, PAD where masked, TEXT elsewhere."""
@@ -183,6 +228,17 @@ class Backbone(ABC):
         """One printable string per token; line breaks and tabs show as signs."""
         texts = [self.tokenizer.decode([i]) for i in torch.as_tensor(ids).tolist()]
         return [text.replace("\n", "⏎").replace("\t", "⇥") for text in texts]
+
+
+def grid_boxes(
+    rows: int, columns: int, area: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+) -> Tensor:
+    """(rows · columns, 4) float32: x0, y0, x1, y1 of the cells of a grid over `area`, row by row."""
+    left, top, right, bottom = area
+    xs = left + torch.arange(columns + 1, dtype=torch.float32) / columns * (right - left)
+    ys = top + torch.arange(rows + 1, dtype=torch.float32) / rows * (bottom - top)
+    y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+    return torch.stack([xs[x], ys[y], xs[x + 1], ys[y + 1]], dim=-1).flatten(0, 1)
 
 
 def weight_bytes(model: nn.Module) -> int:

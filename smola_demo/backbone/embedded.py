@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from smola_demo.backbone.base import Backbone, Encoded
+from smola_demo.backbone.base import Backbone, Encoded, grid_boxes
 from smola_demo.backbone.connector import overlay, revision_of
 from smola_demo.backbone.quantization import dequantize_linears, keep_exact
 from smola_demo.backbone.store import checkpoint, load_model, load_processor
@@ -35,15 +35,24 @@ TURN, END = "<|im_start|>", "<|im_end|>"
 class EmbeddedBackbone(Backbone):
     """A LLaVA-style model with the chat format of SmolLM2 and one square grid of visual tokens per image."""
 
+    packs = True
+
     @property
     def grid(self) -> int:
         """Visual tokens along one side of an image."""
         vision = self.model.config.vision_config
         return vision.image_size // vision.patch_size
 
+    def prepare(self, image: Image.Image) -> Tensor:
+        """(3, h, w) normalised pixels."""
+        return self._pixels(image)[0]
+
     def encode(self, image: Image.Image | Tensor | None, prompt: str, answer: str | None = None) -> Encoded:
-        """One row in the chat format; see Backbone.encode. What the user wrote makes no special token."""
-        pixels = self._pixels(image)
+        """One row in the chat format. What the user wrote makes no special token.
+
+        image: a picture, normalised pixels (3, h, w), features of the tower (n, d), or None.
+        """
+        pixels = None if image is None else self._pixels(image)
         n_visual = 0 if pixels is None else self.grid**2
         before = self._ids(f"{TURN}user\n")
         ids = before + [self.image_token_id] * n_visual
@@ -60,13 +69,9 @@ class EmbeddedBackbone(Backbone):
         """(n, 4) float32; the image is squeezed to a square, uncropped: its cells are the grid's cells."""
         if row.pixel_values is None:
             return torch.zeros(0, 4)
-        edges = torch.arange(self.grid + 1, dtype=torch.float32) / self.grid
-        y, x = torch.meshgrid(torch.arange(self.grid), torch.arange(self.grid), indexing="ij")
-        return torch.stack([edges[x], edges[y], edges[x + 1], edges[y + 1]], dim=-1).flatten(0, 1)
+        return grid_boxes(self.grid, self.grid)
 
-    def _pixels(self, image: Image.Image | Tensor | None) -> Tensor | None:
-        if image is None:
-            return None
+    def _pixels(self, image: Image.Image | Tensor) -> Tensor:
         if not isinstance(image, Tensor):
             batch = self.processor.image_processor(images=image.convert("RGB"), return_tensors="pt")
             return batch["pixel_values"]

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from smola_demo.config import PRECISIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # Matched from the start of the full name: "vision_tower" alone would protect nothing.
 UNQUANTIZED = ["model.vision_tower", "model.multi_modal_projector", "lm_head"]
@@ -85,18 +88,18 @@ def pick_device(device: str = "auto") -> torch.device:
     return place
 
 
-def config_for(precision: str, device: torch.device) -> Any:
-    """The bitsandbytes configuration for "nf4" or "int8" on a device."""
+def config_for(precision: str, device: torch.device, unquantized: Sequence[str] = UNQUANTIZED) -> Any:
+    """The bitsandbytes configuration for "nf4" or "int8" on a device, without the modules named."""
     from transformers import BitsAndBytesConfig
 
     if precision == "int8":
-        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=UNQUANTIZED)
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=list(unquantized))
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=compute_dtype(device),
-        llm_int8_skip_modules=UNQUANTIZED,
+        llm_int8_skip_modules=list(unquantized),
     )
 
 
