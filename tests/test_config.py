@@ -113,7 +113,10 @@ def test_a_mixture_no_run_could_use_is_refused(values: dict, message: str):
         ({"data": "shapes"}, "data must be a list, each an object, not 'shapes'"),
         ({"data": [{"weight": 1.0}]}, "DataSource needs name"),
         ({"data": [{"name": "shapes", "weight": 0}]}, "weight of data source 'shapes' must be positive"),
-        ({"data": [{"name": "shapes", "wieght": 1}]}, "DataSource has no wieght; it has columns, name, split, tasks, weight"),
+        (
+            {"data": [{"name": "shapes", "wieght": 1}]},
+            "DataSource has no wieght; it has columns, name, split, tasks, weight",
+        ),
         ({"smola": 3}, "smola must be an object, not 3"),
         ({"smola": {"rank": 0}}, "rank must be positive"),
         ({"steps": 0}, "steps must be positive, not 0"),
