@@ -20,6 +20,7 @@ Method = Literal["smola", "lora"]
 # Visual first: a decode step has no visual token, so what it needs is one slice of the fused weights.
 GROUPS: tuple[Group, ...] = get_args(Group)
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+HUB = "hub:"  # begins the name of a data set that the library `datasets` reads
 
 
 class ConfigError(ValueError):
@@ -141,20 +142,31 @@ class SmolaConfig(JsonConfig):
 class DataSource(JsonConfig):
     """One ingredient of a training mixture.
 
-    name      a generator ("shapes", "words", "charts", "forms", "tables", "scenes") or the path of a JSONL
-              file of rows
+    name      a generator ("shapes", "words", "charts", "forms", "tables", "scenes"), the path of a JSONL file
+              of rows, or "hub:owner/name" for a data set on the Hugging Face hub
     weight    how often it is drawn, relative to the others
-    tasks     keep only rows of these tasks; empty keeps all
+    tasks     keep only rows of these tasks; empty keeps all; of a hub's set, the one task its rows are of
     derive    add questions whose answers a file's captions make certain (`data.photo_questions`)
+    split     of a hub's set: which of its splits
+    columns   of a hub's set: what it calls picture, question and answers
     """
 
     name: str
     weight: float = 1.0
     tasks: tuple[str, ...] = ()
     derive: bool = False
+    split: str = "train"
+    columns: tuple[str, ...] = ("image", "question", "answers")
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        _require(
+            len(self.columns) == 3, f"columns must name picture, question and answers, not {self.columns}"
+        )
+        _require(
+            not self.name.startswith(HUB) or len(self.tasks) == 1,
+            f"the rows of '{self.name}' have no task: give tasks the one they are of",
+        )
         _require(self.weight > 0, f"weight of data source '{self.name}' must be positive, not {self.weight}")
 
 

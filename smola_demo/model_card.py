@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from smola_demo.adapter_files import CONFIG_NAME, read_config
+from smola_demo.data import GENERATORS
 
 # What the training data of the shipped configs may be used for, by the name of their folder.
 DATA_TERMS = {
@@ -26,7 +27,7 @@ def write_card(folder: str | Path) -> Path:
     metrics = folder / "metrics.json"
     results = json.loads(metrics.read_text(encoding="utf-8")) if metrics.is_file() else None
     groups = ", ".join(config.groups)
-    terms = [f"- {DATA_TERMS.get(name, f'`{name}`, {OWN}')}" for name in facts.get("data", [])]
+    terms = [f"- {_terms(name)}" for name in facts.get("data", [])]
     text = f"""---
 library_name: smola_demo
 base_model: {facts.get("base_model_name_or_path")}
@@ -61,6 +62,11 @@ For research and demonstration. The model is small and often wrong; do not rely 
     path = folder / "README.md"
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def _terms(name: str) -> str:
+    told = OWN if name in GENERATORS else "terms: ask whoever made it"
+    return DATA_TERMS.get(name, f"`{name}`, {told}")
 
 
 def has_adapter(folder: str | Path) -> bool:

@@ -23,7 +23,7 @@ def is_main() -> bool:
 
 
 def join() -> Any:
-    """Meet the other processes, before a model is loaded: with GPUs, each takes its own as the current one."""
+    """Meet the other processes, before a model is loaded: of several GPUs, each takes its own."""
     if how_many() == 1:
         return None
     import torch

@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from smola_demo.adapter_files import save
 from smola_demo.backbone import connector, load_backbone
+from smola_demo.config import HUB
 from smola_demo.data.mixture import Mixture
 from smola_demo.lora import save_lora
 from smola_demo.losses import AnswerLoss, VisualWordsLoss
@@ -224,6 +225,11 @@ class _Log:
             file.write(json.dumps(line) + "\n")
 
 
+def _source(name: str) -> str:
+    """What a model card calls a source: a file goes by its folder."""
+    return name if name.startswith(HUB) else Path(name).parent.name or name
+
+
 def _write(
     config: TrainConfig,
     backbone: Backbone,
@@ -243,7 +249,7 @@ def _write(
         "mixed_precision": config.mixed_precision,
         "device": str(backbone.device),
         "parameters": sum(p.numel() for p in parts.params.values()),
-        "data": [Path(source.name).parent.name or source.name for source in config.data],
+        "data": [_source(source.name) for source in config.data],
     }
     if config.stage != "experts":
         facts = {"stage": config.stage, **facts}

@@ -121,7 +121,7 @@ def test_a_mixture_no_run_could_use_is_refused(values: dict, message: str):
         ({"data": [{"name": "shapes", "weight": 0}]}, "weight of data source 'shapes' must be positive"),
         (
             {"data": [{"name": "shapes", "wieght": 1}]},
-            "DataSource has no wieght; it has derive, name, tasks, weight",
+            "DataSource has no wieght; it has columns, derive, name, split, tasks, weight",
         ),
         ({"smola": 3}, "smola must be an object, not 3"),
         ({"smola": {"rank": 0}}, "rank must be positive"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -31,14 +32,17 @@ BASE = {
 
 def launch(folder: Path, count: int, *arguments: str) -> dict:
     """The JSON object that one command on the tiny backbone prints, run by `count` processes together."""
-    alone = [sys.executable]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    # Not --cpu, with which the launcher starts one process only; without a GPU they meet over gloo.
     several = [
-        sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_machines", "1",
+        sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1",
         "--num_processes", str(count), "--mixed_precision", "no", "--dynamo_backend", "no",
-        "--main_process_port", "0",
+        "--main_process_port", port,
     ]  # fmt: skip
     done = subprocess.run(
-        [*(several if count > 1 else alone), str(HERE / "tiny_run.py"), *arguments, "--json"],
+        [*(several if count > 1 else several[:1]), str(HERE / "tiny_run.py"), *arguments, "--json"],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": f"{HERE}{os.pathsep}{HERE.parent}", "OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -65,14 +69,15 @@ def test_two_processes_train_as_one_does(tmp_path):
         config = BASE | {"batch_size": size, "gradient_accumulation": turns}
         (folder / "run.json").write_text(json.dumps(config))
         result = launch(folder, count, "train", "run.json")
+        assert result["samples_per_s"] * result["seconds"] == pytest.approx(24), "processes came together"
         log = (folder / "runs/base/log.jsonl").read_text().splitlines()
         losses[name] = [json.loads(line)["loss"] for line in log]
         weights[name] = load_file(folder / "out/base/model.safetensors")
         assert result["final_loss"] == pytest.approx(sum(losses[name]) / 6)
     for name in ("in turn", "two"):
-        assert losses[name] == pytest.approx(losses["one"], abs=2e-5)
+        assert losses[name] == pytest.approx(losses["one"], abs=1e-4)
         for key, value in weights["one"].items():
-            torch.testing.assert_close(weights[name][key], value, atol=2e-4, rtol=0)
+            torch.testing.assert_close(weights[name][key], value, atol=1e-3, rtol=0)
 
 
 def suite(folder: Path) -> Path:

@@ -1,6 +1,7 @@
 """Rows to learn from and to be judged by: readers of data files and generators of drawn pictures.
 
 row        Row, Scene, reading JSONL files, the split by image
+hub        rows of a data set on the Hugging Face hub
 images     open any picture safely
 shapes · words · charts · forms · tables · solid_scenes   generators: a seed and a split give one Scene
 photo_questions   questions that follow from several captions of one photograph

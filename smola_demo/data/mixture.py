@@ -8,13 +8,23 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from smola_demo.config import HUB
 from smola_demo.data import GENERATORS
-from smola_demo.data.images import open_image
+from smola_demo.data.hub import read_hub
 from smola_demo.data.photo_questions import derive
-from smola_demo.data.row import QA, SKIPPED_KINDS, Row, RowError, group_by_image, read_rows, split_by_image
+from smola_demo.data.row import (
+    QA,
+    SKIPPED_KINDS,
+    Picture,
+    Row,
+    RowError,
+    group_by_image,
+    open_picture,
+    read_rows,
+    split_by_image,
+)
 from smola_demo.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -40,7 +50,7 @@ class Item(NamedTuple):
 class Group:
     """One picture with the items to learn on it; `key` names the picture, the same in every epoch."""
 
-    image: Path | Image.Image
+    image: Picture
     items: tuple[Item, ...]
     key: str
     source: str
@@ -48,7 +58,7 @@ class Group:
 
     def open(self) -> Image.Image:
         """The picture, RGB. Raises ImageError when its file cannot be read."""
-        return open_image(self.image)
+        return open_picture(self.image)
 
 
 class Mixture:
@@ -140,7 +150,8 @@ class Mixture:
         return order
 
     def _read(self, source: DataSource, dev_share: float, salt: str) -> list[list[Row]]:
-        train, dev = split_by_image(read_rows(source.name), dev_share, salt)
+        rows = read_hub(source) if source.name.startswith(HUB) else read_rows(source.name)
+        train, dev = split_by_image(rows, dev_share, salt)
         rows = dev if self.split == "dev" else train
         derived = derive(rows) if source.derive else []
         if source.derive and not derived:
@@ -177,9 +188,8 @@ class Mixture:
                 items.append(Item(row.task, row.question, min(answers, key=len)))
             else:
                 items.append(Item(row.task, row.question, rng.choice(answers)))
-        image = rows[0].image
         chosen = rng.sample(items, min(self.pack, len(items)))
-        return Group(Path(str(image)), tuple(chosen), str(image), rows[0].source, index)
+        return Group(rows[0].image, tuple(chosen), rows[0].image_name, rows[0].source, index)
 
     def _drawn(self, s: int, ordinal: int, index: int, rng: random.Random) -> Group:
         source = self._sources[s]

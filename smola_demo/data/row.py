@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 import reprlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 SKIPPED_KINDS = frozenset({"chart_qa_open"})
 
 
+Picture = str | Path | Image.Image | Callable[[], bytes]
+
+
 class RowError(ValueError):
     """A data file that cannot be used; the message names file, line and fault."""
 
@@ -37,11 +41,16 @@ class QA(NamedTuple):
     answers: tuple[str, ...]
 
 
+def open_picture(picture: Picture) -> Image.Image:
+    """The picture, RGB. Raises ImageError when it cannot be read."""
+    return open_image(picture() if callable(picture) else picture)
+
+
 @dataclass(frozen=True)
 class Row:
     """One question on one picture.
 
-    image     path, or a picture in memory; nothing is read before `open`
+    image     path, a picture in memory, or what gives its bytes; nothing is read before `open`
     task      one of ours (`smola_demo.tasks`)
     answers   all accepted answers, never empty
     source    where the row comes from, for model cards
@@ -49,7 +58,7 @@ class Row:
     kind      the task name as the file gives it, which may be finer than ours ("chart_title")
     """
 
-    image: str | Path | Image.Image
+    image: Picture
     task: str
     question: str | None
     answers: tuple[str, ...]
@@ -59,12 +68,12 @@ class Row:
 
     def open(self) -> Image.Image:
         """The picture, RGB. Raises ImageError when it cannot be read."""
-        return open_image(self.image)
+        return open_picture(self.image)
 
     @property
     def image_name(self) -> str:
         """A name that rows on the same picture share."""
-        return self.id.rsplit("#", 1)[0] if isinstance(self.image, Image.Image) else str(self.image)
+        return str(self.image) if isinstance(self.image, str | Path) else self.id.rsplit("#", 1)[0]
 
 
 @dataclass(frozen=True)
