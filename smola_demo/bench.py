@@ -41,6 +41,7 @@ def overhead(engine: Engine, rounds: int) -> dict[str, Any]:
     row = backbone.encode(image, backbone.prompt("caption"))
 
     def run(record: bool = False) -> Generation:
+        backbone.forget()  # every run looks at the picture anew
         return generate(backbone, adapter, [row], [AblationSpec()], NEW_TOKENS, record)
 
     def bare() -> Generation:

@@ -12,16 +12,13 @@ from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import psutil
-import torch
-
 from smola_demo.ablation import AblationSpec, resolve
 from smola_demo.backbone import load_backbone
 from smola_demo.chance import random_entropy
 from smola_demo.effects import GivenAnswer
 from smola_demo.experts import DEFAULT_EXPERTS, UNTRAINED, attach_experts, attach_untrained, find_experts
 from smola_demo.generation import Generation, generate, stream
-from smola_demo.memory import enough_memory
+from smola_demo.memory import enough_memory, memory_mb
 from smola_demo.results import (
     Answer,
     Comparison,
@@ -115,7 +112,7 @@ class Engine:
             precision=backbone.precision,
             compute=backbone.compute,
             device=str(backbone.device),
-            memory_mb=_memory_mb(backbone.device),
+            memory_mb=memory_mb(backbone.device),
             load_s=self._load_s,
             tasks=tuple(TASKS),
             random_entropy=self._random_entropy,
@@ -265,7 +262,7 @@ class Engine:
             compute=backbone.compute,
             device=str(backbone.device),
             timing=Timing(self._load_s, generation.prefill_s, generation.decode_s, speed),
-            memory_mb=_memory_mb(backbone.device),
+            memory_mb=memory_mb(backbone.device),
             stopped=generated.stopped,
             trace=trace,
         )
@@ -293,10 +290,3 @@ def _answer_of(items: Iterator[Step | Answer]) -> Generator[Step, None, Answer]:
             return item
         yield item
     raise AssertionError("a stream that does not raise ends with its Answer")
-
-
-def _memory_mb(device: torch.device) -> float:
-    """Memory this process holds now on a CPU, or its peak on a GPU, in MB of 10^6 bytes."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e6
-    return psutil.Process().memory_info().rss / 1e6

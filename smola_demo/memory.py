@@ -1,10 +1,11 @@
-"""Too little memory, said in one sentence instead of a traceback."""
+"""Memory: how much is held, and too little of it said in one sentence instead of a traceback."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import psutil
 import torch
 
 if TYPE_CHECKING:
@@ -29,3 +30,10 @@ def enough_memory(what: str, advice: str = SMALLER) -> Generator[None]:
         if not known:
             raise
         raise MemoryShortError(f"there is not enough memory to {what}: {advice}") from error
+
+
+def memory_mb(device: torch.device) -> float:
+    """Memory this process holds now on a CPU, or its peak on a GPU, in MB of 10^6 bytes."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    return psutil.Process().memory_info().rss / 1e6

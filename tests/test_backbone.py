@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from transformers import AutoModelForImageTextToText
 
 from smola_demo.backbone import BackboneError, load_backbone
 from smola_demo.backbone.base import PAD, TEXT, VISUAL
+from smola_demo.backbone.seen import PICTURES, SeenPictures
 
 START, END = 1, 2
 
@@ -284,3 +286,47 @@ def test_importing_loads_no_torch():
     code = "import sys, smola_demo.backbone, smola_demo.backbone.download; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def test_the_tower_runs_once_for_each_picture_and_not_again(backbone, photo, monkeypatch):
+    rows = [backbone.encode(photo, text) for text in ("Hi", "And now?")]
+    shifted = replace(rows[0], pixel_values=rows[0].pixel_values + 0.5)
+    by_pixels = backbone.collate([rows[0], shifted, rows[1], rows[0]]).inputs["pixel_values"]
+    assert by_pixels.shape[-1] == 256
+    runs = []
+    forward = type(backbone.model.model.vision_tower).forward
+
+    def counted(self, pixel_values, **kwargs):
+        runs.append(len(pixel_values))
+        return forward(self, pixel_values, **kwargs)
+
+    monkeypatch.setattr(type(backbone.model.model.vision_tower), "forward", counted)
+    backbone.forget()
+    with torch.inference_mode():
+        features = backbone.collate([rows[0], shifted, rows[1], rows[0]]).inputs["pixel_values"]
+        again = backbone.collate([rows[1]]).inputs["pixel_values"]
+    assert runs == [1, 1]  # the same picture has the same pixels, whoever encoded it
+    assert not features.is_inference()
+    assert torch.equal(again, features[2:3])
+    assert not torch.equal(features[0], features[1])
+    tower = backbone.model.model.vision_tower
+    expected = tower(by_pixels).hidden_states[-1]
+    torch.testing.assert_close(features, expected, atol=1e-5, rtol=1e-5)
+    backbone.forget()
+    with torch.no_grad():
+        backbone.collate([rows[0]])
+    assert runs == [1, 1, 4, 1]
+
+
+def test_only_the_latest_pictures_are_kept(backbone, photo):
+    row = backbone.encode(photo, "Hi")
+    seen = SeenPictures()
+    made = []
+
+    def tower(x):
+        made.append(x)
+        return x.flatten(2)
+
+    for shift in [*range(PICTURES + 1), 0, PICTURES]:
+        seen.features(row.pixel_values + shift, tower)
+    assert len(made) == PICTURES + 2  # the first was dropped and made again, the last was still there

@@ -214,6 +214,9 @@ class Backbone(ABC):
         more = {name: torch.cat([row.more[name] for row in shown]) for name in shown[0].more}
         return {"pixel_values": pixels, **more}
 
+    def forget(self) -> None:  # noqa: B027  # most keep nothing
+        """Drop what is kept of earlier pictures, so that the next answer takes its whole time."""
+
     def modality_of(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """(b, t) ids and mask -> (b, t) int8: VISUAL at placeholders, PAD where masked, TEXT elsewhere."""
         kinds = torch.full_like(input_ids, TEXT, dtype=torch.int8)

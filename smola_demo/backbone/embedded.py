@@ -7,6 +7,7 @@ leaves the cache valid.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,10 +16,12 @@ from torch import Tensor
 from smola_demo.backbone.base import Backbone, Encoded, grid_boxes
 from smola_demo.backbone.connector import overlay, revision_of
 from smola_demo.backbone.quantization import dequantize_linears, keep_exact
+from smola_demo.backbone.seen import SeenPictures
 from smola_demo.backbone.store import checkpoint, load_model, load_processor
 from smola_demo.context import TEXT, VISUAL
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from PIL import Image
@@ -32,10 +35,12 @@ LICENCE = "Apache-2.0"
 TURN, END = "<|im_start|>", "<|im_end|>"
 
 
+@dataclass
 class EmbeddedBackbone(Backbone):
     """A LLaVA-style model with the chat format of SmolLM2 and one square grid of visual tokens per image."""
 
     packs = True
+    _seen: SeenPictures = field(default_factory=SeenPictures, repr=False)
 
     @property
     def grid(self) -> int:
@@ -70,6 +75,26 @@ class EmbeddedBackbone(Backbone):
         if row.pixel_values is None:
             return torch.zeros(0, 4)
         return grid_boxes(self.grid, self.grid)
+
+    def image_inputs(self, rows: Sequence[Encoded]) -> dict[str, Tensor]:
+        """The images of the rows: features of the tower, each picture's once, where nothing is learned."""
+        if torch.is_grad_enabled():
+            return super().image_inputs(rows)
+        shown = {id(row.pixel_values): row.pixel_values for row in rows if row.pixel_values is not None}
+        features = {key: self._features(pixels) for key, pixels in shown.items()}
+        each = [features[id(row.pixel_values)] for row in rows if row.pixel_values is not None]
+        return {"pixel_values": torch.cat(each)} if each else {}
+
+    def forget(self) -> None:
+        """Drop the features kept of earlier pictures."""
+        self._seen.forget()
+
+    def _features(self, pixels: Tensor) -> Tensor:
+        """(1, n, d) of one picture, given as pixels or as features already."""
+        if pixels.dim() == 3:
+            return pixels
+        tower = self.model.model.vision_tower
+        return self._seen.features(pixels, lambda x: tower(x.to(self.device)).hidden_states[-1])
 
     def _pixels(self, image: Image.Image | Tensor) -> Tensor:
         if not isinstance(image, Tensor):
