@@ -17,6 +17,9 @@ FAMILIES: dict[str, str] = {
     "llava": "llava.LlavaBackbone",
     "llava_onevision": "llava_onevision.LlavaOnevisionBackbone",
     "paligemma": "paligemma.PaliGemmaBackbone",
+    "qwen2_vl": "qwen_vl.QwenVLBackbone",
+    "qwen2_5_vl": "qwen_vl.QwenVLBackbone",
+    "qwen3_vl": "qwen_vl.QwenVLBackbone",
 }
 
 
