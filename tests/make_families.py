@@ -1,4 +1,4 @@
-"""Run every check on a tiny model of every family and write docs/families.md: python tests/make_families.py"""
+"""Run every check on a tiny model of every family and write docs/families.md."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ from smola_demo.backbone.families import FAMILIES, family_of  # noqa: E402
 TABLE = ROOT / "docs" / "families.md"
 ABOVE = """# Families of backbones
 
-`--backbone` takes `embedded`, an id of the model hub such as `HuggingFaceTB/SmolVLM-256M-Instruct`, or a folder with
-such a model. Its `model_type` decides which family serves it. All of them load in `nf4`, `int8`, `bf16` and `fp32`;
-only the linears of the language model's layers are quantized. Visual tokens are the positions of the config's image
-token; begin, end, row and column markers are text.
+`--backbone` takes `embedded`, an id of the model hub such as `HuggingFaceTB/SmolVLM-256M-Instruct`, or a
+folder with such a model. Its `model_type` decides which family serves it. All of them load in `nf4`, `int8`,
+`bf16` and `fp32`; only the linears of the language model's layers are quantized. Visual tokens are where the
+config's image token stands; begin, end, row and column markers are text.
 
-Written by `python tests/make_families.py`, which runs every check of `tests/family_checks.py` on a tiny model of the
-library's own classes with random weights, loaded in NF4 from a folder. **No weights of a published model have been
-run**: the table says that the code serves the architecture, not how well such a model answers.
+Written by `python tests/make_families.py`, which runs every check of `tests/family_checks.py` on a tiny model
+of the library's own classes with random weights, loaded from a folder in NF4 (for PEFT's control in float32).
+**No weights of a published model have been run**: the table says that the code serves the architecture, not
+how well such a model answers.
 
 """
 

@@ -23,7 +23,7 @@ def test_family(name, check):
 
 @pytest.mark.parametrize("name", [name for name, tiny in sorted(tiny_models().items()) if tiny.library])
 def test_rows_are_what_the_library_makes(name):
-    """The library's own processor, given its own chat template, makes the same of each input that both make."""
+    """The library's own processor, given its own chat template, makes the same of what both make."""
     tiny, backbone = tiny_models()[name], tiny_vlm(name)
     image = noise((90, 70))
     row = backbone.encode(image, "What is it?")

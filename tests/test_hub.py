@@ -49,7 +49,6 @@ def http(kind, status):
         (errors.LocalEntryNotFoundError("no cache"), "hub cannot be reached: connect once, or give a folder"),
         (errors.OfflineModeIsEnabled("offline"), "hub cannot be reached: connect once, or give a folder"),
         (http(errors.HfHubHTTPError, 500), "hub cannot be reached: connect once, or give a folder"),
-        (errors.HTTPError("down"), "hub cannot be reached: connect once, or give a folder"),
         (errors.HFValidationError("bad"), "no name of a model"),
     ],
 )
@@ -118,7 +117,7 @@ def test_damaged_models_are_one_sentence(tmp_path):
     with pytest.raises(BackboneError, match="could not be loaded"):
         load_backbone(str(folder), "fp32", "cpu")
     weights.unlink()
-    with pytest.raises(BackboneError, match="could not be loaded .*safetensors"):
+    with pytest.raises(BackboneError, match=r"could not be loaded .*safetensors"):
         load_backbone(str(folder), "fp32", "cpu")
 
 
@@ -135,9 +134,7 @@ def test_what_cannot_be_served_is_said(tmp_path):
 def test_a_tower_that_llava_is_not_served_with():
     backbone = load_backbone(str(tiny_folder("llava")), "fp32", "cpu")
     backbone.model.config.vision_config.model_type = "pixtral"
-    with pytest.raises(
-        BackboneError, match=r"a pixtral.* choose one of clip_vision_model, siglip_vision_model"
-    ):
+    with pytest.raises(BackboneError, match=r"a pixtral.* choose one of clip_vision_model, siglip"):
         backbone.check()
 
 

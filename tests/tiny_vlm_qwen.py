@@ -57,6 +57,8 @@ def make(name, config_kind, model_kind):
         text_config={
             "vocab_size": len(tokenizer),
             "pad_token_id": 0,
+            "bos_token_id": 1,
+            "eos_token_id": 2,
             "rope_parameters": rope | ({"mrope_interleaved": True} if newest else {}),
             **({"head_dim": 16} if newest else {}),
             **TEXT,

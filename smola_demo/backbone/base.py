@@ -48,7 +48,7 @@ class Batch:
     """Rows side by side.
 
     inputs     for `model(**inputs)` and `model.generate(**inputs)`: input_ids, attention_mask and what else
-               the family has per token, such as position_ids, each (b, t); pixel_values if any row has an image
+               the family has per token, such as position_ids, each (b, t); pixel_values with an image
     modality   (b, t) int8: TEXT, VISUAL or PAD
     is_answer  (b, t) bool: this position holds an answer token
     """

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from smola_demo.backbone import BackboneError
 from smola_demo.backbone.base import Backbone, Encoded
-from smola_demo.context import TEXT
+from smola_demo.context import VISUAL
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -99,10 +99,11 @@ class FamilyBackbone(Backbone):
         modality = self.modality_of(input_ids)
         if picture is None:
             return Encoded(input_ids, None, answer_start, modality)
-        if int((modality != TEXT).sum()) != len(picture.boxes):
+        written = int((modality == VISUAL).sum())
+        if written != len(picture.boxes):
             raise BackboneError(
-                f"'{self.id}' puts {int((modality != TEXT).sum())} placeholders for {len(picture.boxes)} visual "
-                "tokens: its tokenizer or chat template does not fit its model"
+                f"'{self.id}' has {written} placeholders for {len(picture.boxes)} visual tokens: "
+                "its tokenizer or chat template does not fit its model"
             )
         return Encoded(input_ids, picture.pixels, answer_start, modality, picture.boxes, picture.more)
 

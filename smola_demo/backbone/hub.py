@@ -80,7 +80,7 @@ def _fetch(id: str, name: str, commit: str | None = None) -> Path:
         reason = "the hub has none of that name, or it is private: check the name, or run: hf auth login"
     except errors.RemoteEntryNotFoundError:
         reason = f"it holds no {name}: choose a model in the transformers format"
-    except (errors.HTTPError, OSError):  # no network, switched off, or the hub is out of order
+    except OSError:  # no network, switched off, or the hub is out of order
         reason = "it is not in the local cache and the hub cannot be reached: connect once, or give a folder"
     raise BackboneError(f"no backbone '{id}': {reason}")
 

@@ -21,7 +21,7 @@ EDGE, WHOLE = "<fake_token_around_image>", "<global-img>"
 
 
 class Idefics3Backbone(FamilyBackbone):
-    """One visual token is scale_factor² patches of a tile. The picture is stretched to whole tiles, uncropped."""
+    """One visual token is scale_factor² patches of a tile. Pictures are stretched to whole tiles."""
 
     decoder_path = "model.text_model"
 

@@ -26,7 +26,7 @@ class LlavaBackbone(FamilyBackbone):
         tower = self.model.config.vision_config.model_type
         if tower not in TOWERS:
             raise BackboneError(
-                f"'{self.id}' sees with a {tower}, which LLaVA is not served with: choose one of {', '.join(TOWERS)}"
+                f"'{self.id}' is a LLaVA that sees with a {tower}: choose one of {', '.join(TOWERS)}"
             )
 
     def picture(self, image: Image) -> Picture:

@@ -44,5 +44,5 @@ class PaliGemmaBackbone(FamilyBackbone):
         return asked, None if answer is None else answer + ends.eos_token
 
     def token_inputs(self, attention_mask: Tensor, modality: Tensor, is_answer: Tensor) -> dict[str, Tensor]:
-        """Positions and token types: a token of type 0 sees every other of type 0, one of type 1 what was before."""
+        """Positions and token types: type 0 is seen both ways, type 1 looks back only."""
         return {"position_ids": attention_mask.cumsum(-1), "token_type_ids": is_answer.long()}

@@ -68,7 +68,7 @@ def _family(source: Source) -> type[FamilyBackbone]:
     kind = source.config.get("model_type")
     if kind not in FAMILIES:
         raise BackboneError(
-            f"'{source.id}' is a model of type '{kind}', which is not served: choose one of {', '.join(FAMILIES)}"
+            f"'{source.id}' is of type '{kind}', which is not served: choose one of {', '.join(FAMILIES)}"
         )
     if "quantization_config" in source.config:
         raise BackboneError(f"'{source.id}' is quantized already: choose the model it was made from")
@@ -100,10 +100,9 @@ def _model(source: Source, family: type[FamilyBackbone], plan: Plan) -> Any:
 
 
 def _forget_sampling(model: Any) -> None:
-    """Of the model's own settings for answering keep its special tokens.
+    """Of the model's own settings for answering, keep the special tokens.
 
-    A penalty for repetition, as some models come with, works in greedy answers too: they would not be the
-    likeliest that scoring says they are.
+    A penalty for repetition would bend greedy answers too, away from what scoring finds likeliest.
     """
     own = model.generation_config
     tokens = {name: getattr(own, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
@@ -118,7 +117,7 @@ def _dtype(plan: Plan) -> torch.dtype:
 
 
 def _processor(source: Source) -> Processor:
-    """Tokenizer, image processor and chat template, each alone: no video part, which would need torchvision."""
+    """Tokenizer, image processor and chat template, but no video part: that would need torchvision."""
     from transformers import AutoImageProcessor, AutoTokenizer
     from transformers.processing_utils import ProcessorMixin
 
