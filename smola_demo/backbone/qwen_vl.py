@@ -1,4 +1,7 @@
-"""Qwen2-VL, Qwen2.5-VL and Qwen3-VL: one grid of visual tokens, as wide and high as the picture asks for."""
+"""Qwen2-VL, Qwen2.5-VL and Qwen3-VL: one grid of visual tokens in the picture's own shape.
+
+A picture becomes at most 512 of them, unless the environment variable SMOLA_VISUAL_TOKENS sets another limit.
+"""
 
 from __future__ import annotations
 
