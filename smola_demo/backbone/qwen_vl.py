@@ -1,7 +1,4 @@
-"""Qwen2-VL, Qwen2.5-VL and Qwen3-VL: one grid of visual tokens in the picture's own shape.
-
-A picture becomes at most 512 of them, unless the environment variable SMOLA_VISUAL_TOKENS sets another limit.
-"""
+"""Qwen2-VL, 2.5-VL and 3-VL: a grid in the picture's own shape, at most 512 tokens (SMOLA_VISUAL_TOKENS)."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ LONGEST = 200  # the image processor takes no picture that is more than this man
 
 
 class QwenVLBackbone(FamilyBackbone):
-    """The picture is stretched to whole cells, uncropped; a visual token is merge_size² patches of a cell.
+    """The picture is stretched to whole cells, uncropped; each a visual token of merge_size² patches.
 
     A token has a place in time, height and width. The model finds the places itself, from the grids of the
     pictures and from which tokens are visual, so a batch carries no positions.
