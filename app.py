@@ -37,7 +37,8 @@ EXAMPLES = """examples:
 environment:
   PORT or GRADIO_SERVER_PORT     port, where --port is not given
   GRADIO_ROOT_PATH               prefix, behind a proxy
-  SMOLA_BACKBONES                backbones that may be loaded, separated by commas (any)"""
+  SMOLA_BACKBONES                backbones that may be loaded, separated by commas (any)
+  SMOLA_VISUAL_TOKENS            most visual tokens of a picture in Qwen models (512)"""
 
 
 def parser() -> argparse.ArgumentParser:

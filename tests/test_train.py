@@ -197,9 +197,9 @@ def test_prefix_routing_refuses_packing():
         config(experts_output="out/beside")
 
 
-@pytest.mark.parametrize("name", ["idefics3", "paligemma"])
+@pytest.mark.parametrize("name", ["idefics3", "paligemma", "qwen3_vl"])
 def test_experts_learn_on_a_family(tmp_path, monkeypatch, name):
-    """One question per sequence, tiles or a prompt that attends both ways; what is written loads again."""
+    """One question per sequence: tiles, a prompt that attends both ways, own positions. It loads again."""
     monkeypatch.chdir(tmp_path)
     folder = str(tiny_folder(name))
     result = train(config(backbone=folder, precision="nf4", steps=3, learning_rate=0.002), quiet=True)

@@ -19,6 +19,9 @@ FAMILIES: dict[str, str] = {
     "paligemma": "paligemma.PaliGemmaBackbone",
     "internvl": "internvl.InternVLBackbone",
     "gemma3": "gemma3.Gemma3Backbone",
+    "qwen2_vl": "qwen_vl.QwenVLBackbone",
+    "qwen2_5_vl": "qwen_vl.QwenVLBackbone",
+    "qwen3_vl": "qwen_vl.QwenVLBackbone",
 }
 
 

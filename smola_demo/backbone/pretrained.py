@@ -95,7 +95,18 @@ def _model(source: Source, family: type[FamilyBackbone], plan: Plan) -> Any:
         dequantize_linears(model)
     elif plan.precision in ("nf4", "int8"):
         keep_exact(model, plan.device)
+    _forget_sampling(model)
     return model
+
+
+def _forget_sampling(model: Any) -> None:
+    """Of the model's own settings for answering, keep the special tokens.
+
+    A penalty for repetition would bend greedy answers too, away from what scoring finds likeliest.
+    """
+    own = model.generation_config
+    tokens = {name: getattr(own, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    model.generation_config = type(own)(**tokens)
 
 
 def _dtype(plan: Plan) -> torch.dtype:
