@@ -83,7 +83,7 @@ class EmbeddedBackbone(Backbone):
         shown = {id(row.pixel_values): row.pixel_values for row in rows if row.pixel_values is not None}
         features = {key: self._features(pixels) for key, pixels in shown.items()}
         each = [features[id(row.pixel_values)] for row in rows if row.pixel_values is not None]
-        return {"pixel_values": torch.cat(each)} if each else {}
+        return {"pixel_values": torch.cat(each).float()} if each else {}
 
     def forget(self) -> None:
         """Drop the features kept of earlier pictures."""
