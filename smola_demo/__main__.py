@@ -166,7 +166,9 @@ def build_parser() -> argparse.ArgumentParser:
     bench = command(
         "bench", "time experts against the bare backbone, in interleaved pairs", "bench --what overhead"
     )
-    bench.add_argument("--what", choices=("overhead", "sweep", "load", "all"), default="overhead")
+    bench.add_argument(
+        "--what", choices=("overhead", "sweep", "peers", "growth", "load", "all"), default="overhead"
+    )
     bench.add_argument("--rounds", type=_positive, default=7, metavar="N", help="pairs per ratio (default 7)")
     _model(bench)
     fit = command(

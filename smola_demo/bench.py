@@ -8,6 +8,8 @@ from __future__ import annotations
 import statistics
 import sys
 import time
+from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
@@ -15,9 +17,11 @@ from tqdm import tqdm
 from smola_demo.ablation import AblationSpec
 from smola_demo.data import GENERATORS
 from smola_demo.generation import Generation, generate
+from smola_demo.results import Request
+from smola_demo.sweep import leave_one_out
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from smola_demo.engine import Engine
 
@@ -55,46 +59,57 @@ def overhead(engine: Engine, rounds: int) -> dict[str, Any]:
     for _ in tqdm(range(rounds), desc="bench", unit="pair", file=sys.stderr):
         with_experts, without, recorded = run(), bare(), run(record=True)
         times["prefill"].append(with_experts.prefill_s / without.prefill_s)
-        times["decode"].append(_per_token(with_experts) / _per_token(without))
+        times["decode"].append(per_token(with_experts) / per_token(without))
         times["capture"].append(_whole(recorded) / _whole(with_experts))
         plain["prefill"].append(with_experts.prefill_s)
-        plain["decode_per_token"].append(_per_token(with_experts))
+        plain["decode_per_token"].append(per_token(with_experts))
     return {
-        "ratios": {name: _spread(values) for name, values in times.items()},
+        "ratios": {name: spread(values) for name, values in times.items()},
         "seconds": {name: statistics.median(values) for name, values in plain.items()},
     }
 
 
 def sweep(engine: Engine, rounds: int) -> dict[str, Any]:
-    """A leave-one-out sweep of all experts against as many single comparisons' scoring passes.
+    """A whole leave-one-out sweep, with its baseline, its changed answers and its random removals, against as
+    many single calls that answer without one expert each.
 
-    Returns {"ratios": {"sweep": {...}}, "seconds": {"sweep": s}}.
+    Returns {"ratios": {"sweep": …}, "seconds": {"sweep": …, "single_calls": …}}. Raises BenchError.
     """
-    from smola_demo.effects import GivenAnswer
-    from smola_demo.sweep import leave_one_out
-
-    backbone, adapter = engine.backbone, engine.adapter
-    if adapter is None:
+    if engine.adapter is None:
         raise BenchError("there are no experts to sweep: load some with --experts")
-    row = backbone.encode(GENERATORS["shapes"](0, "dev").image, backbone.prompt("caption"))
-    ids = generate(backbone, adapter, [row], [AblationSpec()], NEW_TOKENS).rows[0].ids
-    given = GivenAnswer(backbone, adapter, row, ids)
-    specs = [place.spec for place in leave_one_out(adapter, "expert", None)]
-    ratios, seconds = [], []
+    request = Request(GENERATORS["shapes"](0, "dev").image, "caption")
+    specs = [str(place.spec) for place in leave_one_out(engine.adapter, "expert", None)]
+    backbone = engine.backbone
+
+    def single_calls() -> None:
+        for spec in specs:
+            backbone.forget()  # each call stands alone
+            deque(engine.answer(replace(request, ablation=spec), capture=False), maxlen=0)
+
+    ratios, swept, single = [], [], []
     for _ in tqdm(range(rounds), desc="bench sweep", unit="pair", file=sys.stderr):
-        batched = _timed(lambda: [given.under(specs[i : i + 8]) for i in range(0, len(specs), 8)])
-        single = _timed(lambda: [given.under([spec]) for spec in specs])
-        ratios.append(batched / single)
-        seconds.append(batched)
-    return {"ratios": {"sweep": _spread(ratios)}, "seconds": {"sweep": statistics.median(seconds)}}
+        backbone.forget()
+        swept.append(timed(lambda: deque(engine.sweep(request), maxlen=0)))
+        single.append(timed(single_calls))
+        ratios.append(swept[-1] / single[-1])
+    return {
+        "ratios": {"sweep": spread(ratios)},
+        "seconds": {"sweep": median_of(swept), "single_calls": median_of(single)},
+    }
 
 
 def load(make: Callable[[], Engine], rounds: int) -> dict[str, Any]:
     """Seconds to load the engine anew, weights cached: {"seconds": {"load": {median, min, max}}}."""
-    return {"ratios": {}, "seconds": {"load": _spread([_timed(make) for _ in range(rounds)])}}
+    return {"ratios": {}, "seconds": {"load": spread([timed(make) for _ in range(rounds)])}}
 
 
-def _per_token(generation: Generation) -> float:
+def median_of(values: Iterable[float]) -> float:
+    """The median."""
+    return statistics.median(list(values))
+
+
+def per_token(generation: Generation) -> float:
+    """Seconds of one token after the first."""
     return generation.decode_s / max(1, len(generation.rows[0].ids) - 1)
 
 
@@ -102,11 +117,13 @@ def _whole(generation: Generation) -> float:
     return generation.prefill_s + generation.decode_s
 
 
-def _timed(work: Callable[[], object]) -> float:
+def timed(work: Callable[[], object]) -> float:
+    """Seconds that the call took."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
 
 
-def _spread(values: list[float]) -> dict[str, float]:
+def spread(values: list[float]) -> dict[str, float]:
+    """Median with the smallest and the largest beside it."""
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}

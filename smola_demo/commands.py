@@ -75,10 +75,13 @@ def sweep(options: argparse.Namespace) -> dict[str, Any]:
 def bench(options: argparse.Namespace) -> dict[str, Any]:
     """Ratios from interleaved pairs, all in one process."""
     from smola_demo import bench as timing
+    from smola_demo import bench_peers
 
     parts = {
         "overhead": lambda: timing.overhead(load_engine(options), options.rounds),
         "sweep": lambda: timing.sweep(load_engine(options), options.rounds),
+        "peers": lambda: bench_peers.peers(load_engine(options), options.rounds),
+        "growth": lambda: bench_peers.growth(load_engine(options), options.rounds),
         "load": lambda: timing.load(lambda: load_engine(options), options.rounds),
     }
     chosen = parts if options.what == "all" else [options.what]

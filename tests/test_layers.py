@@ -57,6 +57,7 @@ LEVELS = {
     "checks": 3,
     "atlas": 3,
     "bench": 3,
+    "bench_peers": 3,
     "fit_report": 3,
     "plots": 3,
     "ui": 4,
