@@ -108,6 +108,8 @@ class SmolaConfig(JsonConfig):
     target_modules    leaf names of the linears to wrap inside the language model
     layers            indices of the language-model layers to wrap; empty means all
     shared_router     linears that read the same input (q, k, v; gate, up) share one router
+    scaling           factor on every expert's output, a LoRA's alpha / rank. A group's weights sum to 1: at
+                      num_experts, an even mixture acts as strongly as a LoRA of all its experts
     router_scale      first value of the learned scale on the cosine logits; 1.0 starts nearly uniform
     """
 
@@ -119,6 +121,7 @@ class SmolaConfig(JsonConfig):
     target_modules: tuple[str, ...] = ("q_proj", "v_proj", "down_proj")
     layers: tuple[int, ...] = ()
     shared_router: bool = False
+    scaling: float = 1.0
     router_scale: float = 1.0
 
     def __post_init__(self) -> None:
@@ -127,12 +130,13 @@ class SmolaConfig(JsonConfig):
         _require(len(set(self.groups)) == len(self.groups), f"groups repeats a name: {self.groups}")
         # One order everywhere, so that traces and files agree.
         object.__setattr__(self, "groups", tuple(sorted(self.groups, key=GROUPS.index)))
-        _require_positive(self, "num_experts", "rank", "num_slots", "router_scale")
+        _require_positive(self, "num_experts", "rank", "num_slots", "scaling", "router_scale")
         _require(
             self.routing == "prefix" or self.num_slots == 1,
             f"num_slots is {self.num_slots}, but token routing has no slots: "
             "set num_slots to 1 or routing to 'prefix'",
         )
+        _require(self.scaling <= 1e6, f"scaling must be 1e6 at most, not {self.scaling}")
         _require(self.router_scale <= 1e6, f"router_scale must be 1e6 at most, not {self.router_scale}")
         _require(bool(self.target_modules), "target_modules is empty; name a linear, such as 'q_proj'")
         _require(all(i >= 0 for i in self.layers), f"layers must not be negative: {self.layers}")

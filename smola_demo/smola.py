@@ -6,7 +6,7 @@ Axes, in every shape and einsum of this package:
 
 One wrapped linear computes (Omni-SMoLA, section 3; Soft MoE for the routing):
 
-    y_t = W x_t + Σ_g Σ_e weight[t, g, e] · B[g, e] A[g, e] x̃
+    y_t = W x_t + Σ_g Σ_e weight[t, g, e] · scaling · B[g, e] A[g, e] x̃
 
 with x̃ = x_t (token routing) or the slots (prefix routing).
 
@@ -113,16 +113,21 @@ class Experts(nn.Module):
     def __init__(self, config: SmolaConfig, d: int, o: int) -> None:
         super().__init__()
         shape = (len(config.groups), config.num_experts, config.rank)
+        self.scaling = config.scaling
         self.A = nn.Parameter(torch.empty(*shape, d).uniform_(-1, 1) / math.sqrt(d))
         self.B = nn.Parameter(torch.zeros(o, *shape))
 
+    def scaled_A(self) -> Tensor:
+        """A times the scaling of every expert's output, (g, e, r, d)."""
+        return self.A if self.scaling == 1 else self.A * self.scaling
+
     def down(self, x: Tensor) -> Tensor:
         """Every expert's hidden values of every token: x (b, t, d) → (b, t, g, e, r)."""
-        return F.linear(x, self.A.flatten(0, 2)).view(*x.shape[:-1], *self.A.shape[:3])
+        return F.linear(x, self.scaled_A().flatten(0, 2)).view(*x.shape[:-1], *self.A.shape[:3])
 
     def down_slots(self, slots: Tensor) -> Tensor:
         """Each expert's hidden values of its own slots: (b, g, e, s, d) → (b, g, e, s, r)."""
-        return torch.einsum("bgesd,gerd->bgesr", slots, self.A.to(slots.dtype))
+        return torch.einsum("bgesd,gerd->bgesr", slots, self.scaled_A().to(slots.dtype))
 
     def up(self, hidden: Tensor) -> Tensor:
         """Sum of all experts' outputs: weighted hidden values (b, t, g, e, r) → (b, t, o)."""
@@ -194,7 +199,7 @@ class SmolaMixture(nn.Module):
         )
         if self._inward is None or self._inward[0] != made_from:
             with torch.inference_mode(False), torch.no_grad():
-                weights = torch.cat([router.directions(), a.flatten(0, 2)])
+                weights = torch.cat([router.directions(), self.experts.scaled_A().flatten(0, 2)])
             self._inward = made_from, weights
         return self._inward[1]
 

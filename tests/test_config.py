@@ -24,6 +24,7 @@ smola_configs = st.builds(
     target_modules=st.lists(names, min_size=1, max_size=3).map(tuple),
     layers=st.lists(st.integers(0, 200), max_size=4).map(tuple),
     shared_router=st.booleans(),
+    scaling=rates,
     router_scale=rates,
 )
 prefix_configs = st.builds(SmolaConfig, num_slots=positive, routing=st.just("prefix"))
@@ -70,6 +71,7 @@ def test_defaults_are_what_the_readers_of_files_rely_on():
         "target_modules": ["q_proj", "v_proj", "down_proj"],
         "layers": [],
         "shared_router": False,
+        "scaling": 1.0,
         "router_scale": 1.0,
     }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from test_smola import PREFIX, TOKEN, context, inputs, made, removal, run
@@ -65,3 +67,17 @@ def test_where_it_cannot_be_one_product_it_is_not(products):
     with torch.autocast("cpu", torch.bfloat16):
         run(made(TOKEN), inputs())
     assert products == [False] * 3
+
+
+@pytest.mark.parametrize("config", [TOKEN, PREFIX])
+def test_scaling_is_a_factor_on_every_residual(config):
+    """As LoRA's alpha / rank: on what experts add, not on what routers decide."""
+    plain, scaled = made(config), made(replace(config, scaling=2.5))
+    scaled.load_state_dict(plain.state_dict())
+    for quiet in (torch.enable_grad, torch.inference_mode):
+        with quiet():
+            one, other = run(plain, inputs()), run(scaled, inputs())
+        torch.testing.assert_close(other.residual, 2.5 * one.residual, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(other.hidden, 2.5 * one.hidden, atol=1e-5, rtol=1e-5)
+        assert torch.equal(other.routing_weights, one.routing_weights)
+        assert one.residual.abs().max() > 0.01
