@@ -11,9 +11,10 @@ from tiny import tiny_backbone
 
 from smola_demo import study as studies
 from smola_demo import train as training
-from smola_demo.config import ConfigError
+from smola_demo.config import ConfigError, TrainConfig
 from smola_demo.study import Study, as_table, compare, read_study, run
 
+CONFIGS = Path(__file__).parents[1] / "configs"
 BASE = {
     "stage": "experts",
     "output": "unused",
@@ -149,3 +150,15 @@ def test_a_broken_study_gets_one_sentence(tmp_path, text, words):
     path.write_text(text)
     with pytest.raises(ConfigError, match=words):
         read_study(path)
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.json")), ids=lambda path: path.stem)
+def test_our_own_configs_can_be_run_and_say_how(path, monkeypatch):
+    monkeypatch.chdir(CONFIGS.parent)
+    values = json.loads(path.read_text())
+    assert f"configs/{path.name}" in values["about"] or "not run yet" in values["about"]
+    if "arms" in values:
+        study = read_study(path)
+        assert all(study.config(arm).steps for arm in study.arms)
+    else:
+        TrainConfig.from_dict(values)
