@@ -81,6 +81,8 @@ def train(config: TrainConfig, resume: bool = False, quiet: bool = False) -> Tra
     torch.manual_seed(config.seed)
     parts = make_trainable(config, backbone)
     params, adapter = parts.params, parts.adapter
+    if config.gradient_checkpointing:
+        backbone.checkpoint_layers(adapter.call.checkpoint if adapter else None)
     module: AnswerLoss | VisualWordsLoss = AnswerLoss(backbone, adapter)
     if config.stage == "words":
         module = VisualWordsLoss(backbone)
