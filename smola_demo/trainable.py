@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from smola_demo.adapter import attach
 from smola_demo.adapter_files import load_weights, read_config
 from smola_demo.backbone import connector
+from smola_demo.backbone.optimizers import adamw_8bit
 from smola_demo.lora import attach_lora, matched_rank
 
 if TYPE_CHECKING:
@@ -91,6 +94,17 @@ def _connector(config: TrainConfig, backbone: Backbone) -> dict[str, nn.Paramete
         if chosen:
             params[name] = parameter
     return params
+
+
+def make_optimizer(
+    config: TrainConfig, params: dict[str, nn.Parameter], device: torch.device
+) -> torch.optim.Optimizer:
+    """What the config names over `params`. Raises ConfigError for one that this device cannot run."""
+    groups = learning_rates(config, params)
+    options: dict[str, Any] = {"weight_decay": config.weight_decay, "betas": (0.9, 0.99)}
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(groups, **options)
+    return adamw_8bit(config.optimizer, groups, device, **options)
 
 
 def learning_rates(config: TrainConfig, params: dict[str, nn.Parameter]) -> list[dict[str, Any]]:
