@@ -12,6 +12,7 @@ from smola_demo.adapter import attach
 from smola_demo.adapter_files import load_weights, read_config
 from smola_demo.backbone import connector
 from smola_demo.backbone.optimizers import adamw_8bit
+from smola_demo.experts import find_experts
 from smola_demo.lora import attach_lora, matched_rank
 
 if TYPE_CHECKING:
@@ -57,8 +58,9 @@ def _experts(config: TrainConfig, backbone: Backbone) -> Adapter:
     adapter = attach(
         backbone.model, config.smola, targets, backbone.decoder, backbone.modality_of, seed=config.seed
     )
-    if config.init_experts:
-        load_weights(adapter, config.init_experts)
+    start = find_experts(config.init_experts or "none")
+    if start:
+        load_weights(adapter, start)
     return adapter
 
 
@@ -71,11 +73,12 @@ def _lora(config: TrainConfig, backbone: Backbone) -> Trainable:
             linear: Any = backbone.model.get_submodule(path)
             ranks[leaf] = matched_rank(config.smola, linear.in_features, linear.out_features)
     adapter = None
-    if config.init_experts:
-        smola, _ = read_config(config.init_experts)
+    below = find_experts(config.init_experts or "none")
+    if below:
+        smola, _ = read_config(below)
         wrapped = backbone.target_linears(smola.target_modules)
         adapter = attach(backbone.model, smola, wrapped, backbone.decoder, backbone.modality_of)
-        load_weights(adapter, config.init_experts)
+        load_weights(adapter, below)
     lora = attach_lora(backbone.model, targets, ranks, adapter, config.seed)
     return Trainable(dict(lora.named_parameters()), adapter, lora)
 
