@@ -52,6 +52,7 @@ def test_the_batch_fits_the_card():
     assert told.training * 1.1 < 8e9
 
 
+@pytest.mark.slow
 def test_the_whole_way_on_a_tiny_model(tmp_path, monkeypatch, capsys):
     """Rows, suite, three steps of the same config, a resume, a verdict with its card, an answer."""
     monkeypatch.chdir(tmp_path)
