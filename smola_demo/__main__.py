@@ -159,6 +159,12 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         help="override a value, e.g. steps=2000 or smola.rank=2",
     )
+    push = command(
+        "push", "share trained experts on the Hugging Face hub", "push mine/experts you/experts --private"
+    )
+    push.add_argument("folder", type=Path, metavar="FOLDER")
+    push.add_argument("repository", metavar="OWNER/NAME")
+    push.add_argument("--private", action="store_true", help="only for you, where it is made anew")
     study = command(
         "study", "train variants of one run alike and compare them", "study configs/study-cpu.json"
     )
@@ -212,7 +218,10 @@ def _model(parser: argparse.ArgumentParser) -> None:
         "--backbone", default="embedded", metavar="ID", help="embedded (default), a hub id or a folder"
     )
     parser.add_argument(
-        "--experts", default="", metavar="NAME|PATH|none|untrained", help="default: those of the backbone"
+        "--experts",
+        default="",
+        metavar="NAME|PATH|OWNER/NAME|none|untrained",
+        help="default: those of the backbone",
     )
     parser.add_argument("--precision", choices=("auto", *PRECISIONS), default="auto", help="default: auto")
 

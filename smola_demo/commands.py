@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
@@ -129,8 +130,14 @@ def _watched(items: Iterator[Progress | Sweep], bar: tqdm[Any]) -> Iterator[Swee
 def load_engine(options: argparse.Namespace) -> Engine:
     """The engine that the command's options ask for."""
     from smola_demo.engine import Engine
+    from smola_demo.experts import on_hub
 
-    return Engine.load(options.backbone, options.experts, options.precision)
+    engine = Engine.load(options.backbone, options.experts, options.precision)
+    if on_hub(options.experts):
+        told = engine.info()
+        line = f"experts {told.experts}, commit {Path(told.folder).name}, sha256 {told.experts_sha256}"
+        tqdm.write(line, file=sys.stderr)
+    return engine
 
 
 def _request(options: argparse.Namespace) -> Request:

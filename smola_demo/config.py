@@ -16,6 +16,7 @@ Routing = Literal["token", "prefix"]
 Precision = Literal["nf4", "int8", "bf16", "fp32"]
 Stage = Literal["words", "align", "experts"]
 Method = Literal["smola", "lora"]
+Optimizer = Literal["adamw", "adamw8bit", "paged_adamw8bit"]
 
 # Visual first: a decode step has no visual token, so what it needs is one slice of the fused weights.
 GROUPS: tuple[Group, ...] = get_args(Group)
@@ -187,6 +188,11 @@ class TrainConfig(JsonConfig):
     With `method` "lora", the stage "experts" trains a LoRA on the linears that `smola` names instead: of
     rank `lora_rank`, or, at 0, of as many parameters as that mixture. Where `init_experts` names trained
     experts they stay below it, frozen: a generalist tuned for a task. `about` is for people.
+
+    For small cards: `gradient_checkpointing` keeps only the inputs of the language model's layers and runs
+    them again in backward; the optimizers in 8 bit hold a quarter of AdamW's state, the paged one moves it
+    to the host where a GPU runs short. `bucket` batches at a time are filled by length, so that less is
+    padding. `ema` is the decay of a running mean of what is trained, which is then judged and saved; 0: off.
     """
 
     stage: Stage
@@ -204,6 +210,8 @@ class TrainConfig(JsonConfig):
     steps: int = 1000
     batch_size: int = 8
     gradient_accumulation: int = 1
+    gradient_checkpointing: bool = False
+    bucket: int = 1
     pack: int = 5
     max_answer_tokens: int = 64
     max_answer_chars: int = 120
@@ -211,6 +219,8 @@ class TrainConfig(JsonConfig):
     router_learning_rate: float = 1e-3
     scale_learning_rate: float = 1e-2
     weight_decay: float = 0.0
+    optimizer: Optimizer = "adamw"
+    ema: float = 0.0
     warmup: float = 0.03
     clip_norm: float = 1.0
     tune_vision: bool = False
@@ -229,9 +239,14 @@ class TrainConfig(JsonConfig):
         _require_positive(
             self, "steps", "batch_size", "gradient_accumulation", "pack", "max_answer_tokens", "save_every"
         )
-        _require_positive(self, "dev_groups")
+        _require_positive(self, "dev_groups", "bucket")
         _require_positive(self, "log_every", "clip_norm", "learning_rate", "router_learning_rate")
         _require_positive(self, "scale_learning_rate", "vision_learning_rate")
+        _require(0 <= self.ema < 1, f"ema is a decay, 0 to below 1, not {self.ema}")
+        _require(
+            not (self.gradient_checkpointing and self.stage == "words"),
+            "words runs no language model: gradient_checkpointing is for align and experts",
+        )
         _require(0 <= self.warmup < 1, f"warmup is a share of the steps, 0 to below 1, not {self.warmup}")
         _require(
             not self.experts_output or self.stage == "align",

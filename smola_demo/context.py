@@ -5,7 +5,8 @@ Axes as in smola: b batch · t token · g group · e expert · s slot · r rank
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,6 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
     from smola_demo.config import Group
 
 PAD, TEXT, VISUAL = -1, 0, 1
@@ -96,3 +100,21 @@ class Call:
 
     step: Step | None = None
     enabled: bool = True
+
+    def checkpoint(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        """For torch's checkpointing: around a layer's forward pass, and around running it again for backward.
+
+        By then another call may be under way, or none: the second one brings this call's step back.
+        """
+        return nullcontext(), self._again(self.step, self.enabled)
+
+    @contextmanager
+    def _again(self, step: Step | None, enabled: bool) -> Iterator[None]:
+        if step is not None:  # what a prompt leaves behind would keep the whole layer's activations alive
+            step = replace(step, context=replace(step.context, slots={}, means={}))
+        previous = self.step, self.enabled
+        self.step, self.enabled = step, enabled
+        try:
+            yield
+        finally:
+            self.step, self.enabled = previous

@@ -16,7 +16,14 @@ from smola_demo.ablation import AblationSpec, resolve
 from smola_demo.backbone import load_backbone
 from smola_demo.chance import random_entropy
 from smola_demo.effects import GivenAnswer
-from smola_demo.experts import DEFAULT_EXPERTS, UNTRAINED, attach_experts, attach_untrained, find_experts
+from smola_demo.experts import (
+    DEFAULT_EXPERTS,
+    UNTRAINED,
+    attach_experts,
+    attach_untrained,
+    find_experts,
+    on_hub,
+)
 from smola_demo.generation import Generation, generate, stream
 from smola_demo.memory import enough_memory, memory_mb
 from smola_demo.results import (
@@ -72,7 +79,7 @@ class Engine:
     ) -> Engine:
         """Load a backbone and experts.
 
-        experts   a name under checkpoints/, a folder, "none", "untrained", or "" for those of the backbone
+        experts   a name under checkpoints/, a folder, a hub id, "none", "untrained", or "" for the usual ones
         progress  called with (bytes done, bytes in all, what) while weights are fetched
 
         Raises BackboneError, PrecisionError, CacheError, AdapterError or EngineError with one sentence.
@@ -87,7 +94,8 @@ class Engine:
                 return cls(model, blank, experts, {}, time.perf_counter() - start)
             adapter, facts = attach_experts(model, folder)
         facts = {**facts, "folder": str(folder.resolve())}
-        return cls(model, adapter, folder.name, facts, time.perf_counter() - start)
+        name = experts if on_hub(experts) else folder.name
+        return cls(model, adapter, name, facts, time.perf_counter() - start)
 
     def info(self) -> EngineInfo:
         """What is loaded, and the state of its training."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smola_demo.adapter import AdapterError, attach
 from smola_demo.adapter_files import CONFIG_NAME, WEIGHTS_NAME, check_size, load_weights, read_config
+from smola_demo.backbone.hub import check_allowed, why_not
 from smola_demo.config import SmolaConfig
 from smola_demo.lora import is_lora, load_lora, read_lora_facts
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from smola_demo.backbone.base import Backbone
 
 BASE = "base_model_name_or_path"
+FILES = (CONFIG_NAME, WEIGHTS_NAME, "README.md", "metrics.json", "atlas.json")  # what is shared, no more
+HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
 DEFAULT_EXPERTS = {"embedded": "embedded-omni"}
 UNTRAINED = "untrained"  # experts that change nothing yet, on any backbone: to look around, or to train
@@ -71,9 +75,9 @@ def attach_untrained(backbone: Backbone) -> Adapter:
 
 
 def find_experts(experts: str) -> Path | None:
-    """Folder of experts by name or path; None for "none" and "untrained".
+    """Folder of experts by name, path or hub id, fetched from there; None for "none" and "untrained".
 
-    Raises ExpertsError naming what there is.
+    Raises ExpertsError naming what there is, and BackboneError for a hub id that SMOLA_BACKBONES leaves out.
     """
     if experts in ("none", UNTRAINED):
         return None
@@ -83,10 +87,31 @@ def find_experts(experts: str) -> Path | None:
     folder = Path(experts)
     if (folder / CONFIG_NAME).is_file():
         return folder
+    if on_hub(experts):
+        return _fetch(experts)
     known = ", ".join([*checkpoint_names(), "none", UNTRAINED])
     raise ExpertsError(
         f"no experts '{experts}': there are {known}, or give the path of a folder with {CONFIG_NAME}"
     )
+
+
+def on_hub(experts: str) -> bool:
+    """Whether it names experts on the model hub: OWNER/NAME, and nothing of that path is here."""
+    return HUB_NAME.fullmatch(experts) is not None and not Path(experts).exists()
+
+
+def _fetch(id: str) -> Path:
+    """The files of experts on the hub, at one commit; from the local cache where the hub cannot be asked."""
+    from huggingface_hub import errors, snapshot_download
+
+    check_allowed(id, "experts")
+    try:
+        folder = Path(snapshot_download(id, allow_patterns=list(FILES)))
+    except (errors.HFValidationError, OSError) as error:
+        raise ExpertsError(f"no experts '{id}': {why_not(error, id, CONFIG_NAME)}") from None
+    if not (folder / CONFIG_NAME).is_file():
+        raise ExpertsError(f"no experts '{id}': it holds no {CONFIG_NAME}")
+    return folder
 
 
 def checkpoint_names(base: str = "") -> list[str]:

@@ -20,26 +20,30 @@ DATA_TERMS = {
 OWN = "drawn by smola_demo: Apache-2.0"
 
 
-def write_card(folder: str | Path) -> Path:
-    """Write README.md beside a saved adapter. Raises AdapterError when the folder holds none."""
+def write_card(folder: str | Path, repo_id: str = "") -> Path:
+    """Write README.md beside a saved adapter, for the hub if it is shared there as `repo_id`.
+
+    Raises AdapterError when the folder holds none.
+    """
     folder = Path(folder)
     config, facts = read_config(folder)
     metrics = folder / "metrics.json"
     results = json.loads(metrics.read_text(encoding="utf-8")) if metrics.is_file() else None
     groups = ", ".join(config.groups)
     terms = [f"- {_terms(name)}" for name in facts.get("data", [])]
+    named = str(facts.get("base_model_name_or_path"))
+    base = f"base_model: {named}\n" if "/" in named else ""  # the embedded one is no model of the hub
     text = f"""---
 library_name: smola_demo
-base_model: {facts.get("base_model_name_or_path")}
-tags: [omni-smola, mixture-of-experts, image-text-to-text]
+{base}tags: [omni-smola, mixture-of-experts, image-text-to-text]
 license: other
 ---
 
-# {folder.name}
+# {repo_id.rpartition("/")[2] or folder.name}
 
 Omni-SMoLA experts (arXiv 2312.00968) for the backbone `{facts.get("base_model_name_or_path")}`, revision
 `{facts.get("revision")}`. Load them with smola_demo; PEFT does not know the type `{facts.get("peft_type")}`.
-
+{_usage(facts, repo_id)}
 | | |
 |---|---|
 | groups | {groups} |
@@ -62,6 +66,14 @@ For research and demonstration. The model is small and often wrong; do not rely 
     path = folder / "README.md"
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def _usage(facts: dict[str, Any], repo_id: str) -> str:
+    if not repo_id:
+        return ""
+    backbone = facts.get("base_model_name_or_path")
+    command = f"python -m smola_demo ask photo.jpg --task caption --backbone {backbone} --experts {repo_id}"
+    return f"\n```bash\n{command}\n```\n"
 
 
 def _terms(name: str) -> str:

@@ -162,6 +162,13 @@ def train(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def push(options: argparse.Namespace) -> dict[str, Any]:
+    """Share experts on the model hub."""
+    from smola_demo.sharing import push_to_hub
+
+    return push_to_hub(options.folder, options.repository, options.private)
+
+
 def study(options: argparse.Namespace) -> dict[str, Any]:
     """Run and compare the arms of a study."""
     from smola_demo.study import read_study, run

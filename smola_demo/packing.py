@@ -13,19 +13,17 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from smola_demo.context import PAD, VISUAL
-from smola_demo.data.mixture import Mixture
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from torch import Tensor
 
     from smola_demo.backbone.base import Backbone, Batch, Encoded
-    from smola_demo.config import TrainConfig
-    from smola_demo.data.mixture import Group
+    from smola_demo.data.mixture import Group, Mixture
 
 IGNORED = -100  # the label no loss is computed for
 
@@ -92,11 +90,16 @@ def _picture(row: Encoded) -> Tensor:
     return row.pixel_values
 
 
+def _shared(row: Encoded) -> int:
+    """Tokens up to the last visual one: what rows about one picture have in common."""
+    visual = (row.modality == VISUAL).nonzero()
+    return int(visual[-1]) + 1 if len(visual) else 0
+
+
 def _sequence(rows: Sequence[Encoded]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """ids, positions, segments (0 shared, then 1, 2, …), modality and is_answer of one packed sequence."""
     first = rows[0]
-    visual = (first.modality == VISUAL).nonzero()
-    split = int(visual[-1]) + 1 if len(visual) else 0
+    split = _shared(first)
     shared = first.input_ids[:split]
     ids, positions, segments = [shared], [torch.arange(split)], [torch.zeros(split, dtype=torch.long)]
     modality, answers = [first.modality[:split]], [torch.zeros(split, dtype=torch.bool)]
@@ -146,27 +149,16 @@ class Rows(Dataset[list["Encoded"]]):
         return rows
 
 
+def length_of(backbone: Backbone, rows: Sequence[Encoded]) -> int:
+    """Tokens of a group's sequence where the backbone packs, else of its longest row."""
+    lengths = [len(row.input_ids) for row in rows]
+    if not backbone.packs:
+        return max(lengths)
+    return sum(lengths) - (len(rows) - 1) * _shared(rows[0])
+
+
 def batch_of(backbone: Backbone, groups: Sequence[Sequence[Encoded]]) -> PackedBatch | Batch:
     """A training batch on the CPU: one sequence per group where the backbone packs, else one per row."""
     if backbone.packs:
         return pack(groups, backbone.tokenizer.pad_token_id)
     return backbone.join([row for group in groups for row in group], side="right")
-
-
-def loader(
-    config: TrainConfig, backbone: Backbone, done: int, world: int = 1, rank: int = 0
-) -> Iterable[PackedBatch | Batch]:
-    """Micro-batches of process `rank` from optimizer step `done` on; all `world` read the stream in order."""
-    mixture = Mixture(config.data, config.pack, config.seed, config.max_answer_chars)
-    per_step = config.batch_size * config.gradient_accumulation
-    total = config.steps * per_step * world
-    indices = [i for i in range(done * per_step * world, total) if i // config.batch_size % world == rank]
-    rows = Rows(backbone, mixture, config.max_answer_tokens, total)
-    return DataLoader(
-        rows,
-        batch_size=config.batch_size,
-        sampler=indices,
-        collate_fn=lambda groups: batch_of(backbone, groups),
-        num_workers=config.num_workers,
-        persistent_workers=config.num_workers > 0,
-    )

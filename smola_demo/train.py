@@ -24,15 +24,17 @@ from torch import nn
 from tqdm import tqdm
 
 from smola_demo.adapter_files import save
+from smola_demo.averaging import Average
 from smola_demo.backbone import connector, load_backbone
+from smola_demo.batches import loader
 from smola_demo.config import HUB
 from smola_demo.data.mixture import Mixture
 from smola_demo.lora import save_lora
 from smola_demo.losses import AnswerLoss, VisualWordsLoss
 from smola_demo.model_card import write_card
-from smola_demo.packing import PackedBatch, Rows, batch_of, loader
+from smola_demo.packing import PackedBatch, Rows, batch_of
 from smola_demo.train_state import Done, load_state, save_state
-from smola_demo.trainable import learning_rates, make_trainable
+from smola_demo.trainable import make_optimizer, make_trainable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -81,18 +83,19 @@ def train(config: TrainConfig, resume: bool = False, quiet: bool = False) -> Tra
     torch.manual_seed(config.seed)
     parts = make_trainable(config, backbone)
     params, adapter = parts.params, parts.adapter
+    if config.gradient_checkpointing:
+        backbone.checkpoint_layers(adapter.call.checkpoint if adapter else None)
     module: AnswerLoss | VisualWordsLoss = AnswerLoss(backbone, adapter)
     if config.stage == "words":
         module = VisualWordsLoss(backbone)
         params["log_sharpness"] = module.log_sharpness
-    optimizer = torch.optim.AdamW(
-        learning_rates(config, params), weight_decay=config.weight_decay, betas=(0.9, 0.99)
-    )
+    average = Average(params, config.ema)
+    loss_module, optimizer = accelerator.prepare(module, make_optimizer(config, params, accelerator.device))
     state = state_folder(config)
     config_text = json.dumps(config.to_dict(), sort_keys=True)
-    done = load_state(state, params, optimizer, config_text) if resume else Done()
+    memory = optimizer.optimizer
+    done = load_state(state, params, average.means, memory, config_text) if resume else Done()
     start -= done.seconds  # seconds count from the run's first start, pauses left out
-    loss_module, optimizer = accelerator.prepare(module, optimizer)
     batches = loader(config, backbone, done.step, accelerator.num_processes, accelerator.process_index)
     main = accelerator.is_main_process
     bar = tqdm(
@@ -122,6 +125,7 @@ def train(config: TrainConfig, resume: bool = False, quiet: bool = False) -> Tra
         accelerator.clip_grad_norm_(params.values(), config.clip_norm)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+        average.update(step)
         losses.append(_everywhere(accelerator, total))
         bar.update()
         bar.set_postfix(loss=f"{_mean(losses, RECENT):.3f}")
@@ -129,14 +133,15 @@ def train(config: TrainConfig, resume: bool = False, quiet: bool = False) -> Tra
             log.write(step, losses, adapter)
         if main and (step == config.steps or step % config.save_every == 0):
             reached = Done(step, time.monotonic() - start, tuple(losses))
-            save_state(state, params, optimizer.optimizer, config_text, reached)
+            save_state(state, params, average.means, memory, config_text, reached)
     bar.close()
-    dev_loss = _dev_loss(config, backbone, module, accelerator.device)
-    seconds = time.monotonic() - start
     samples = config.steps * config.batch_size * config.gradient_accumulation * accelerator.num_processes
-    result = TrainResult(config.output, config.steps, seconds, samples, _mean(losses, RECENT), dev_loss)
-    if main:
-        _write(config, backbone, parts, result)
+    with average.in_place():
+        dev_loss = _dev_loss(config, backbone, module, accelerator.device)
+        seconds = time.monotonic() - start
+        result = TrainResult(config.output, config.steps, seconds, samples, _mean(losses, RECENT), dev_loss)
+        if main:
+            _write(config, backbone, parts, result)
     accelerator.end_training()
     return result
 
@@ -247,6 +252,7 @@ def _write(
         "precision": backbone.precision,
         "compute": backbone.compute,
         "mixed_precision": config.mixed_precision,
+        **({"ema": config.ema} if config.ema else {}),
         "device": str(backbone.device),
         "parameters": sum(p.numel() for p in parts.params.values()),
         "data": [_source(source.name) for source in config.data],

@@ -1,4 +1,4 @@
-"""What a training run must remember to go on unchanged: parameters, AdamW's moments and steps, recent losses.
+"""What a training run must remember to go on unchanged: parameters, their means, moments, recent losses.
 
 One safetensors file, written beside the old one and renamed over it: a kill at any moment leaves a whole one.
 The data need no state: item i of the mixture depends on the seed and i alone.
@@ -7,21 +7,24 @@ The data need no state: item i of the mixture depends on the seed and i alone.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
 import safetensors
 import torch
 from safetensors.torch import save_file
 
+from smola_demo.backbone.optimizers import put_back
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from torch import nn
+    from torch import Tensor, nn
 
 STATE_NAME = "state.safetensors"
-# A parameter's own step may lag behind the run's: where it got no gradient, AdamW did not count.
-MEMORY = ("exp_avg", "exp_avg_sq", "step")
+STEP = "step"  # the only thing an optimizer remembers that is no tensor, or one on the CPU
+PARAMETER, MEAN = "parameter", "mean"  # all other kinds of tensors are the optimizer's
 
 
 class StateError(ValueError):
@@ -39,18 +42,22 @@ class Done(NamedTuple):
 def save_state(
     folder: Path,
     params: Mapping[str, nn.Parameter],
+    means: Mapping[str, Tensor],
     optimizer: torch.optim.Optimizer,
     config: str,
     done: Done,
 ) -> None:
-    """Write the state of a run; `config` is JSON, to compare."""
+    """Write the state of a run; `config` is JSON, to compare.
+
+    Steps are kept by parameter: where one got no gradient, the optimizer did not count.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {}
+    tensors = {f"{MEAN}/{name}": mean.cpu().contiguous() for name, mean in means.items()}
     for name, parameter in params.items():
-        tensors[f"parameter/{name}"] = parameter.detach().cpu().contiguous()
+        tensors[f"{PARAMETER}/{name}"] = parameter.detach().cpu().contiguous()
         for kind, value in optimizer.state.get(parameter, {}).items():
-            if kind in MEMORY:
-                tensors[f"{kind}/{name}"] = value.cpu().contiguous()
+            # Whole numbers go as tensors; a copy, because parameters may share a table.
+            tensors[f"{kind}/{name}"] = torch.as_tensor(value).cpu().contiguous().clone()
     partial = folder / (STATE_NAME + ".partial")
     facts = {"step": done.step, "seconds": done.seconds, "losses": list(done.losses)}
     save_file(tensors, partial, metadata={"config": config} | {k: json.dumps(v) for k, v in facts.items()})
@@ -58,7 +65,11 @@ def save_state(
 
 
 def load_state(
-    folder: Path, params: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer, config: str
+    folder: Path,
+    params: Mapping[str, nn.Parameter],
+    means: Mapping[str, Tensor],
+    optimizer: torch.optim.Optimizer,
+    config: str,
 ) -> Done:
     """Restore a saved state; returns how far it had come. Raises StateError if it cannot."""
     path = folder / STATE_NAME
@@ -69,17 +80,33 @@ def load_state(
             facts = file.metadata() or {}
             _same_config(json.loads(facts["config"]), json.loads(config), path)
             done = Done(int(facts["step"]), float(facts["seconds"]), tuple(json.loads(facts["losses"])))
-            known = set(file.keys())
-            for name, parameter in params.items():
-                with torch.no_grad():
-                    parameter.copy_(file.get_tensor(f"parameter/{name}"))
-                if f"step/{name}" in known:
-                    memory = {kind: file.get_tensor(f"{kind}/{name}") for kind in MEMORY}
-                    moments = {kind: memory[kind].to(parameter.device) for kind in MEMORY[:2]}
-                    optimizer.state[parameter] = {"step": memory["step"], **moments}
+            kinds: defaultdict[str, set[str]] = defaultdict(set)
+            for key in file.keys():  # noqa: SIM118  the file is no mapping
+                kind, _, name = key.partition("/")
+                kinds[name].add(kind)
+            with torch.no_grad():
+                for name, mean in means.items():
+                    mean.copy_(file.get_tensor(f"{MEAN}/{name}"))
+                for name, parameter in params.items():
+                    parameter.copy_(file.get_tensor(f"{PARAMETER}/{name}"))
+                    own = kinds[name] - {PARAMETER, MEAN}
+                    if own:
+                        memory = {kind: file.get_tensor(f"{kind}/{name}") for kind in own}
+                        _remember(optimizer, parameter, memory)
     except (safetensors.SafetensorError, KeyError) as error:
         raise StateError(f"{path} cannot be resumed ({error}): delete it and start again") from None
     return done
+
+
+def _remember(
+    optimizer: torch.optim.Optimizer, parameter: nn.Parameter, memory: Mapping[str, Tensor]
+) -> None:
+    """Give the optimizer back what it knew of a parameter; its step stays where the optimizer keeps it."""
+    moved = {kind: value if kind == STEP else value.to(parameter.device) for kind, value in memory.items()}
+    if isinstance(optimizer, torch.optim.AdamW):
+        optimizer.state[parameter] = moved
+    else:
+        put_back(optimizer, parameter, {**moved, STEP: int(memory[STEP])})
 
 
 def _same_config(saved: dict[str, object], current: dict[str, object], path: Path) -> None:

@@ -6,9 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from smola_demo.adapter import attach
 from smola_demo.adapter_files import load_weights, read_config
 from smola_demo.backbone import connector
+from smola_demo.backbone.optimizers import adamw_8bit
+from smola_demo.experts import find_experts
 from smola_demo.lora import attach_lora, matched_rank
 
 if TYPE_CHECKING:
@@ -54,8 +58,9 @@ def _experts(config: TrainConfig, backbone: Backbone) -> Adapter:
     adapter = attach(
         backbone.model, config.smola, targets, backbone.decoder, backbone.modality_of, seed=config.seed
     )
-    if config.init_experts:
-        load_weights(adapter, config.init_experts)
+    start = find_experts(config.init_experts or "none")
+    if start:
+        load_weights(adapter, start)
     return adapter
 
 
@@ -68,11 +73,12 @@ def _lora(config: TrainConfig, backbone: Backbone) -> Trainable:
             linear: Any = backbone.model.get_submodule(path)
             ranks[leaf] = matched_rank(config.smola, linear.in_features, linear.out_features)
     adapter = None
-    if config.init_experts:
-        smola, _ = read_config(config.init_experts)
+    below = find_experts(config.init_experts or "none")
+    if below:
+        smola, _ = read_config(below)
         wrapped = backbone.target_linears(smola.target_modules)
         adapter = attach(backbone.model, smola, wrapped, backbone.decoder, backbone.modality_of)
-        load_weights(adapter, config.init_experts)
+        load_weights(adapter, below)
     lora = attach_lora(backbone.model, targets, ranks, adapter, config.seed)
     return Trainable(dict(lora.named_parameters()), adapter, lora)
 
@@ -91,6 +97,17 @@ def _connector(config: TrainConfig, backbone: Backbone) -> dict[str, nn.Paramete
         if chosen:
             params[name] = parameter
     return params
+
+
+def make_optimizer(
+    config: TrainConfig, params: dict[str, nn.Parameter], device: torch.device
+) -> torch.optim.Optimizer:
+    """What the config names over `params`. Raises ConfigError for one that this device cannot run."""
+    groups = learning_rates(config, params)
+    options: dict[str, Any] = {"weight_decay": config.weight_decay, "betas": (0.9, 0.99)}
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(groups, **options)
+    return adamw_8bit(config.optimizer, groups, device, **options)
 
 
 def learning_rates(config: TrainConfig, params: dict[str, nn.Parameter]) -> list[dict[str, Any]]:

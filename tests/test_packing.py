@@ -9,10 +9,9 @@ from PIL import Image
 from tiny import tiny_backbone
 from tiny_experts import with_experts
 
-from smola_demo.config import TrainConfig
 from smola_demo.context import PAD, TokenContext
 from smola_demo.losses import AnswerLoss
-from smola_demo.packing import IGNORED, loader, pack
+from smola_demo.packing import IGNORED, pack
 
 QUESTIONS = (("What is it?", "a dog"), ("How many are there in all?", "3"), ("Where?", "on the left"))
 
@@ -61,28 +60,3 @@ def test_rows_of_different_prompts_are_refused():
     )
     with pytest.raises(ValueError, match="share"):
         pack([[row, other]], backbone.tokenizer.pad_token_id)
-
-
-@pytest.mark.parametrize("world", [1, 2])
-def test_processes_share_one_stream(world):
-    """Two processes together read what one alone reads; a resumed one starts where it stopped."""
-    backbone = tiny_backbone()
-    config = TrainConfig.from_dict(
-        {
-            "stage": "align",
-            "output": "x",
-            "data": [{"name": "shapes"}],
-            "steps": 4 // world,
-            "batch_size": 2,
-            "pack": 1,
-        }
-    )
-    parts = [list(loader(config, backbone, 0, world, rank)) for rank in range(world)]
-    ids = [batch.input_ids for step in zip(*parts, strict=True) for batch in step]
-    alone = TrainConfig.from_dict(config.to_dict() | {"steps": 4})
-    expected = [batch.input_ids for batch in loader(alone, backbone, 0)]
-    assert len(ids) == len(expected) == 4
-    assert all(torch.equal(a, b) for a, b in zip(ids, expected, strict=True))
-    resumed = [batch.input_ids for batch in loader(alone, backbone, 3)]
-    assert len(resumed) == 1
-    assert torch.equal(resumed[0], expected[3])

@@ -48,14 +48,14 @@ def tiny_processor() -> Any:
     return make_processor(tiny_tokenizer(), 256)
 
 
-def tiny_model(seed: int = 0, width: int = WIDTH) -> LlavaForConditionalGeneration:
-    """A random Llava: 2 layers, grouped-query attention, tied head, over a tiny tower."""
+def tiny_model(seed: int = 0, width: int = WIDTH, layers: int = LAYERS) -> LlavaForConditionalGeneration:
+    """A random Llava: grouped-query attention, tied head, over a tiny tower."""
     processor = tiny_processor()
     text = LlamaConfig(
         vocab_size=len(processor.tokenizer),
         hidden_size=width,
         intermediate_size=64,
-        num_hidden_layers=LAYERS,
+        num_hidden_layers=layers,
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=512,
@@ -88,14 +88,14 @@ def tiny_model(seed: int = 0, width: int = WIDTH) -> LlavaForConditionalGenerati
     return model.eval().requires_grad_(False)
 
 
-def tiny_backbone(seed: int = 0) -> EmbeddedBackbone:
+def tiny_backbone(seed: int = 0, layers: int = LAYERS) -> EmbeddedBackbone:
     """A fresh backbone, the same for the same seed: 256 x 256 pixels, 64 visual tokens 112 wide."""
     return EmbeddedBackbone(
         id="tiny",
         name="tiny random Llava",
         licence="none",
         revision=f"tiny-{seed}",
-        model=tiny_model(seed),
+        model=tiny_model(seed, layers=layers),
         processor=tiny_processor(),
         precision="fp32",
         compute="float32",

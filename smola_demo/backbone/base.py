@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from smola_demo.context import PAD, TEXT, VISUAL
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from PIL import Image
 
@@ -129,6 +129,18 @@ class Backbone(ABC):
         """Vocabulary ids that end an answer."""
         ends = self.model.generation_config.eos_token_id
         return tuple(ends) if isinstance(ends, list | tuple) else (ends,)
+
+    def checkpoint_layers(self, around: Callable[[], Any] | None = None) -> None:
+        """Keep the inputs of the language model's layers for backward, and run each layer again there.
+
+        around  `context_fn` of torch.utils.checkpoint: contexts for the first run of a layer and the second
+        """
+        self.decoder.activation_checkpointing_enable(  # type: ignore[operator]  # a PreTrainedModel
+            {"use_reentrant": False, **({"context_fn": around} if around else {})}
+        )
+        self.decoder.disable_input_require_grads()  # type: ignore[operator]  # of use to reentrant ones alone
+        for layer in self.decoder.layers:  # type: ignore[union-attr]  # a ModuleList
+            layer.training = True  # what switches it on; not .train(), which would switch dropout on too
 
     def prompt(self, task: str, question: str | None = None) -> str:
         """What the user's task and question say to the model, as text."""

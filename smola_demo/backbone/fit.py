@@ -144,11 +144,19 @@ def choose_fit(
     total, largest = numbers.total(training), counts.pictures[0]
     smaller = "" if picture == largest else f"; larger pictures, up to {largest.label}, would not"
     sentence = (
-        f"{name} fits for {'training experts' if training else 'answering'}: {plan.compute}, pictures of "
+        f"{name} fits for {_use(counts, plan, picture, free, training)}: {plan.compute}, pictures of "
         f"{picture.label} ({picture.tokens:,} visual tokens), "
         f"about {_gb(total)} of the {_gb(free)} free{smaller}"
     )
     return Fit(plan, picture, numbers, total, sentence)
+
+
+def _use(counts: Counts, plan: Plan, picture: Picture, free: int, training: bool) -> str:
+    """What it fits for; training is estimated with checkpointing, and may fit without."""
+    if not training:
+        return "answering"
+    whole = estimate(counts, plan, picture, checkpointing=False).training * (1 + MARGIN) <= free
+    return f"training experts {'with or without' if whole else 'with'} gradient_checkpointing"
 
 
 def _search(

@@ -37,11 +37,11 @@ class Source:
         return {**place, "trust_remote_code": False}
 
 
-def check_allowed(id: str) -> None:
-    """Raise BackboneError for an id that this installation is not set up to load."""
+def check_allowed(id: str, what: str = "backbone") -> None:
+    """Raise BackboneError for an id of the hub that this installation is not set up to load."""
     allowed = [name.strip() for name in os.environ.get(ALLOWED, "").split(",") if name.strip()]
     if allowed and id not in allowed:
-        raise BackboneError(f"the backbone '{id}' may not be loaded here: choose {', '.join(allowed)}")
+        raise BackboneError(f"the {what} '{id}' may not be loaded here: choose {', '.join(allowed)}")
 
 
 def find(id: str) -> Source:
@@ -72,17 +72,27 @@ def _fetch(id: str, name: str, commit: str | None = None) -> Path:
 
     try:
         return Path(hf_hub_download(id, name, revision=commit))
-    except errors.HFValidationError:
-        reason = "that is no name of a model: give OWNER/NAME"
-    except errors.GatedRepoError:
-        reason = f"it is gated: accept its terms at https://huggingface.co/{id}, then run: hf auth login"
-    except errors.RepositoryNotFoundError:
-        reason = "the hub has none of that name, or it is private: check the name, or run: hf auth login"
-    except errors.RemoteEntryNotFoundError:
-        reason = f"it holds no {name}: choose a model in the transformers format"
-    except OSError:  # no network, switched off, or the hub is out of order
-        reason = "it is not in the local cache and the hub cannot be reached: connect once, or give a folder"
-    raise BackboneError(f"no backbone '{id}': {reason}")
+    except (errors.HFValidationError, OSError) as error:
+        raise BackboneError(f"no backbone '{id}': {why_not(error, id, name)}") from None
+
+
+def why_not(error: Exception, id: str, name: str) -> str:
+    """What an error of the hub means for the repository `id` and its file `name`, and what to do."""
+    from huggingface_hub import errors
+
+    if isinstance(error, errors.HFValidationError):
+        return "that is no name of a model: give OWNER/NAME"
+    if isinstance(error, errors.GatedRepoError):
+        return f"it is gated: accept its terms at https://huggingface.co/{id}, then run: hf auth login"
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return "the hub has none of that name, or it is private: check the name, or run: hf auth login"
+    if isinstance(error, errors.RemoteEntryNotFoundError):
+        return f"it holds no {name}: choose a model in the transformers format"
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status in (401, 403):
+        return "your login may not do that: check the owner, or run: hf auth login"
+    # No network, switched off, or the hub is out of order.
+    return "it is not in the local cache and the hub cannot be reached: connect once, or give a folder"
 
 
 def revision(source: Source) -> str:

@@ -1,0 +1,71 @@
+"""The stream of training batches: windows of groups in order, cut into batches of like length.
+
+A window is filled, sorted and shuffled by the config and its own number alone, so a run resumes anywhere.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import TYPE_CHECKING
+
+from torch.utils.data import DataLoader, Dataset
+
+from smola_demo.data.mixture import Mixture
+from smola_demo.packing import Rows, batch_of, length_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from smola_demo.backbone.base import Backbone, Batch
+    from smola_demo.config import TrainConfig
+    from smola_demo.packing import PackedBatch
+
+
+class Windows(Dataset[list["PackedBatch | Batch"]]):
+    """Item w: the batches of window w of process `rank`, `bucket` of them, in the order they are used.
+
+    Batches of the stream go to the processes in turn. All processes shuffle a window alike, so that they
+    have their long batches in the same steps and do not wait for each other.
+    """
+
+    def __init__(self, config: TrainConfig, backbone: Backbone, world: int = 1, rank: int = 0) -> None:
+        self._config, self._backbone, self._world, self._rank = config, backbone, world, rank
+        self._batches = config.steps * config.gradient_accumulation
+        mixture = Mixture(config.data, config.pack, config.seed, config.max_answer_chars)
+        groups = self._batches * config.batch_size * world
+        self._rows = Rows(backbone, mixture, config.max_answer_tokens, groups)
+
+    def __len__(self) -> int:
+        return math.ceil(self._batches / self._config.bucket)
+
+    def __getitem__(self, window: int) -> list[PackedBatch | Batch]:
+        size, bucket = self._config.batch_size, self._config.bucket
+        own = range(window * bucket, min((window + 1) * bucket, self._batches))
+        groups = [
+            self._rows[(batch * self._world + self._rank) * size + i] for batch in own for i in range(size)
+        ]
+        order = list(range(len(own)))
+        if bucket > 1:
+            groups.sort(key=lambda rows: length_of(self._backbone, rows))
+            random.Random(f"{self._config.seed}/{window}").shuffle(order)
+        return [batch_of(self._backbone, groups[i * size : (i + 1) * size]) for i in order]
+
+
+def loader(
+    config: TrainConfig, backbone: Backbone, done: int, world: int = 1, rank: int = 0
+) -> Iterator[PackedBatch | Batch]:
+    """Micro-batches of process `rank` from optimizer step `done` on; all `world` read the stream in order."""
+    windows = Windows(config, backbone, world, rank)
+    first, used = divmod(done * config.gradient_accumulation, config.bucket)
+    coming = DataLoader(
+        windows,
+        batch_size=None,
+        sampler=range(first, len(windows)),
+        collate_fn=lambda batches: batches,
+        num_workers=config.num_workers,
+        persistent_workers=config.num_workers > 0,
+    )
+    for batches in coming:
+        yield from batches[used:]
+        used = 0
