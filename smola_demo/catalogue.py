@@ -62,9 +62,9 @@ class Catalogue:
     @property
     def choices(self) -> tuple[tuple[str, str], ...]:
         """(name, id) of each backbone on offer."""
-        names = {model.id: model.name for model in known_models() if _served(model.config, model.id)}
+        names = {known.id: known.name for known in known_models() if _served(known.config, known.id)}
         ids = allowed_ids() or ((*names, self._started[0]) if self._local else (self._started[0],))
-        return tuple((names.get(id, id), id) for id in dict.fromkeys(ids))
+        return tuple((names.get(name, name), name) for name in dict.fromkeys(ids))
 
     def model(self, id: str, precision: str = "auto", freed: int = 0) -> OfferedModel:
         """A backbone's facts; `freed` bytes are free on top once what is loaded has gone.

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from smola_demo.backbone import efficientnet  # noqa: F401  registers the embedded model's tower
 from smola_demo.adapter import AdapterError
+from smola_demo.backbone import efficientnet  # noqa: F401  registers the embedded model's tower
 from smola_demo.backbone.counts import Counts, FitError, count
 from smola_demo.backbone.footprint import Estimate, estimate
 from smola_demo.backbone.quantization import Plan, PrecisionError

@@ -72,9 +72,9 @@ class EngineHandle:
         self,
         build: Callable[[Report], Engine],
         variants: Variants | None = None,
-        models: Models | None = None,
+        models: Callable[[], Models] | None = None,
     ) -> None:
-        self.models = models
+        self.make_models = models
         self.loads = 0  # how often another engine came, so that a page sees that it shows an old one
         self._build = build
         self._switching = threading.Lock()
@@ -90,7 +90,7 @@ class EngineHandle:
 
     @classmethod
     def of(
-        cls, engine: Engine, variants: Variants | None = None, models: Models | None = None
+        cls, engine: Engine, variants: Variants | None = None, models: Callable[[], Models] | None = None
     ) -> EngineHandle:
         """A handle on an engine that is there already."""
         handle = cls(lambda _report: engine, variants, models)
@@ -115,7 +115,7 @@ class EngineHandle:
         Returns one sentence when that failed, and the engine from before is loaded anew; else "". Raises
         NotReadyError while another is being loaded.
         """
-        if not self._switching.acquire(blocking=False) or self.loading:
+        if self.loading or not self._switching.acquire(blocking=False):
             raise NotReadyError("Another model is being loaded: wait until it is there.")
         try:
             self.ready.clear()
