@@ -73,7 +73,7 @@ class ModelHandlers:
         Raises a ValueError with one sentence when it is refused, which changes nothing, or when it fails,
         after which the model from before is there again.
         """
-        name, freed = _name(id), self._freed()
+        name, freed = _name(id), self.freed()
         self.models.check(name, experts or "", precision, freed)
         build = partial(self.models.load, name, experts or "", precision)
         failed: list[str] = []
@@ -110,9 +110,9 @@ class ModelHandlers:
         return encode(loaded_line(info)), backbones, *self.choose(info.backbone, "auto")
 
     def _offered(self, id: str | None, precision: str) -> OfferedModel:
-        return self.models.model(_name(id), precision, self._freed())
+        return self.models.model(_name(id), precision, self.freed())
 
-    def _freed(self) -> int:
+    def freed(self) -> int:
         """Bytes that the loaded model gives back when another takes its place."""
         info = self.handle.info
         return info.weights if info else 0
