@@ -79,7 +79,7 @@ class Catalogue:
         try:
             counts = count(config)
         except (FitError, AdapterError):
-            said = "its size cannot be told before it is loaded"
+            said = "Its size cannot be told before it is loaded"
             return OfferedModel(id, name, terms, 0, 0, tried[0].compute, True, said, experts)
         plan, fits = tried[-1], True
         try:

@@ -20,7 +20,7 @@ BUTTON = "#load-model"
 
 @pytest.fixture(params=SCREENS)
 def visit(browser, assets, request):
-    handle = ui.EngineHandle(lambda _report: engine(), models=lambda: FakeModels())
+    handle = ui.EngineHandle(lambda _report: engine(), models=FakeModels)
     handle.load()
     with serving(handle, assets) as url:
         context = browser.new_context(**SCREENS[request.param])
@@ -74,8 +74,8 @@ def test_choosing_loading_and_what_follows(visit, picture):
     visit.tab("ablate")
     visit.until("document.querySelectorAll('#picker [data-expert]').length === 9")  # 3 groups × 3 experts
     visit.tab("atlas")
-    page.wait_for_selector("#atlas[data-state=missing]")
-    assert "(untrained, untrained)" in visit.text("#atlas .offline-message")
+    said = "document.querySelector('#atlas .offline-message')?.textContent"
+    visit.until(f"{said}?.includes('(untrained, untrained)')")
     visit.tab("ask")
     page.click("#ask:not([disabled])")
     visit.answered()

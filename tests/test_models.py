@@ -49,7 +49,7 @@ def test_facts_of_a_backbone_are_told_before_it_is_loaded(do, models):
         "weights in memory": "2.1 GB (4-bit NF4 weights)",
         "experts made for it": "none yet",
     }
-    assert (shown["fits"], shown["fit"]) == (True, OFFERED[BIG].fit[0].upper() + OFFERED[BIG].fit[1:] + ".")
+    assert (shown["fits"], shown["fit"]) == (True, OFFERED[BIG].fit + ".")
     assert [value for _, value in experts["choices"]] == ["none", "untrained"]
     assert (experts["value"], button["interactive"]) == ("none", True)
     assert models.loaded == []

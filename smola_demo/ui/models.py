@@ -68,8 +68,7 @@ def offered_value(offered: OfferedModel) -> dict[str, Any]:
         ),
         ("experts made for it", "; ".join(f"{e.name}, {_state(e)}" for e in made) or "none yet"),
     ]
-    fit = offered.fit[0].upper() + offered.fit[1:]
-    return {"state": "shown", "name": offered.name, "facts": facts, "fits": offered.fits, "fit": f"{fit}."}
+    return {"state": "shown", "name": offered.name, "facts": facts, "fits": offered.fits, "fit": f"{offered.fit}."}
 
 
 def refused_value(error: BaseException) -> dict[str, Any]:
