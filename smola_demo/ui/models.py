@@ -68,7 +68,13 @@ def offered_value(offered: OfferedModel) -> dict[str, Any]:
         ),
         ("experts made for it", "; ".join(f"{e.name}, {_state(e)}" for e in made) or "none yet"),
     ]
-    return {"state": "shown", "name": offered.name, "facts": facts, "fits": offered.fits, "fit": f"{offered.fit}."}
+    return {
+        "state": "shown",
+        "name": offered.name,
+        "facts": facts,
+        "fits": offered.fits,
+        "fit": f"{offered.fit}.",
+    }
 
 
 def refused_value(error: BaseException) -> dict[str, Any]:
