@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from smola_demo.results import EngineInfo
-    from smola_demo.ui.loading import Engine, Report, Variants
+    from smola_demo.ui.loading import Engine, Report
+    from smola_demo.ui.models import Models
 
 GPU_SECONDS = 120
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 EXAMPLES = """examples:
   python app.py                                    the embedded model on http://127.0.0.1:7860
   python app.py --port 8000 --host 0.0.0.0         reachable from other machines
@@ -37,7 +39,8 @@ EXAMPLES = """examples:
 environment:
   PORT or GRADIO_SERVER_PORT     port, where --port is not given
   GRADIO_ROOT_PATH               prefix, behind a proxy
-  SMOLA_BACKBONES                backbones that may be loaded, separated by commas (any)
+  SMOLA_BACKBONES                backbones that may be loaded, separated by commas (any on this machine's own
+                                 page; on one for others, only what it was started with)
   SMOLA_VISUAL_TOKENS            most visual tokens of a picture in Qwen models (512)"""
 
 
@@ -99,22 +102,35 @@ def engine_builder(args: argparse.Namespace) -> Callable[[Report], Engine]:
     return build
 
 
-def variants_builder(args: argparse.Namespace) -> Variants:
+def variants(info: EngineInfo) -> dict[str, Callable[[], Engine]]:
     """Every checkpoint made for the backbone in every precision, to compare with what is loaded."""
+    from smola_demo.engine import Engine
+    from smola_demo.experts import checkpoint_names
 
-    def variants(info: EngineInfo) -> dict[str, Callable[[], Engine]]:
-        from smola_demo.engine import Engine
-        from smola_demo.experts import checkpoint_names
+    names = {name: name for name in checkpoint_names(info.backbone)}
+    folders = names | {info.experts: info.folder or info.experts}
+    return {
+        f"{name} in {precision}": partial(Engine.load, info.backbone, folder, precision)
+        for name, folder in folders.items()
+        for precision in PRECISIONS
+    }
 
-        names = {name: name for name in checkpoint_names(args.backbone)}
-        folders = names | {info.experts: info.folder or info.experts}
-        return {
-            f"{name} in {precision}": partial(Engine.load, args.backbone, folder, precision)
-            for name, folder in folders.items()
-            for precision in PRECISIONS
-        }
 
-    return variants
+def models_builder(args: argparse.Namespace, local: bool) -> Callable[[], Models]:
+    """A function that says what else can be loaded; torch is imported when it runs, not before."""
+
+    def build() -> Models:
+        from smola_demo.catalogue import Catalogue
+
+        return Catalogue(args.backbone, args.experts, local)
+
+    return build
+
+
+def is_local(host: str) -> bool:
+    """Whether only this machine reaches the page: it listens here, and no proxy is named."""
+    hosted = os.environ.get("SPACE_ID") or os.environ.get("GRADIO_ROOT_PATH")
+    return host in LOOPBACK and not hosted
 
 
 def mcp_missing() -> str:
@@ -140,7 +156,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.mcp and (missing := mcp_missing()):
         print(missing, file=sys.stderr)
         return 1
-    handle = ui.EngineHandle(engine_builder(args), variants_builder(args))
+    # A worker that ZeroGPU forks cannot change the model of the process that it came from.
+    models = None if os.environ.get("SPACES_ZERO_GPU") else models_builder(args, is_local(host))
+    handle = ui.EngineHandle(engine_builder(args), variants, models)
     page = ui.build(handle, gpu=gpu)
     if os.environ.get("SPACES_ZERO_GPU"):
         handle.load()  # ZeroGPU forks its workers from this process, so the model has to be in it first

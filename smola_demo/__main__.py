@@ -186,7 +186,9 @@ def build_parser() -> argparse.ArgumentParser:
         "model", nargs="?", default="embedded", metavar="ID|FOLDER|NAME", help="default: embedded"
     )
     fit.add_argument("--memory", type=_bytes, metavar="8GB", help="of a card; default: what is free here")
-    fit.add_argument("--precision", choices=("auto", *PRECISIONS), default="auto", help="default: the best")
+    fit.add_argument(
+        "--precision", choices=("best", "auto", *PRECISIONS), default="best", help="auto: as loading would"
+    )
     fit.add_argument("--train", action="store_true", help="for training experts, not for answering")
     fit.add_argument("--table", action="store_true", help="print what fits on which card, as Markdown")
     command("fetch", "bring the embedded model's weights into the cache and verify them", "fetch")

@@ -105,7 +105,8 @@ def fit(options: argparse.Namespace) -> dict[str, Any]:
     device = torch.device("cuda") if options.memory else pick_device()
     free = options.memory or fitting.free_bytes(device)
     counts = fitting.counts_of(options.model)
-    found = fitting.choose_fit(counts, free, device, options.precision, options.train, options.model)
+    tried = fitting.plans(device, options.precision)
+    found = fitting.choose_fit(counts, free, tried, options.train, options.model)
     return fit_report.report(options.model, found, free, options.train)
 
 

@@ -125,6 +125,8 @@ class Engine:
             tasks=tuple(TASKS),
             random_entropy=self._random_entropy,
             folder=str(self._facts.get("folder", "")),
+            weights=round(backbone.memory_mb * 1e6),
+            fit=backbone.fit,
         )
 
     def answer(self, request: Request, capture: bool = True) -> Iterator[Step | Answer]:

@@ -78,7 +78,8 @@ def sizes() -> str:
 
 def _cell(name: str, card: int, training: bool) -> str:
     try:
-        fit = choose_fit(known_counts(name), round(card * GIGA), torch.device("cuda"), training=training)
+        tried = plans(torch.device("cuda"), "best")
+        fit = choose_fit(known_counts(name), round(card * GIGA), tried, training)
     except FitError:
         return "–"
     return f"{fit.plan.precision}, {fit.picture.tokens:,}"

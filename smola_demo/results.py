@@ -161,6 +161,7 @@ class EngineInfo:
     random_entropy (G, L, 2): the band of one token's routing entropy under random routers, see `chance`.
     experts_sha256: of their weights' file, "" without any: what tells one training from another.
     folder: where the experts came from, "" without any; stays on this machine.
+    weights: bytes of the backbone's weights. fit: the sentence that said before loading that it would fit.
     """
 
     backbone: str
@@ -184,3 +185,34 @@ class EngineInfo:
     tasks: tuple[str, ...] = field(default=())
     random_entropy: np.ndarray | None = field(default=None, compare=False, repr=False)
     folder: str = field(default="", compare=False, repr=False)
+    weights: int = 0
+    fit: str = ""
+
+
+@dataclass(frozen=True)
+class OfferedExperts:
+    """Experts that go with a backbone. `state` is "trained", "untrained" or "none"."""
+
+    name: str
+    state: str
+    steps: int = 0
+
+
+@dataclass(frozen=True)
+class OfferedModel:
+    """A backbone as it is told before it is loaded.
+
+    weights  bytes in the precision it would get, 0 where they cannot be told beforehand
+    fits     whether there is room for it; `fit` says so in one sentence, with what would fit if not
+    experts  that were made for it, those it gets by default first
+    """
+
+    id: str
+    name: str
+    licence: str
+    parameters: int
+    weights: int
+    compute: str
+    fits: bool
+    fit: str
+    experts: tuple[OfferedExperts, ...]

@@ -112,8 +112,8 @@ def test_every_checkpoint_is_on_offer_in_every_precision(monkeypatch):
 
     monkeypatch.setattr(Engine, "load", lambda *asked: asked)
     info = replace(FakeEngine().info(), experts="mine", folder="/somewhere/mine")
-    made = app.variants_builder(app.parser().parse_args(["--backbone", "embedded"]))(info)
+    made = app.variants(info)
     assert set(made) == {f"{name} in {p}" for name in [*checkpoint_names(), "mine"] for p in PRECISIONS}
     assert made["mine in fp32"]() == ("embedded", "/somewhere/mine", "fp32")
-    bare = app.variants_builder(app.parser().parse_args([]))(replace(info, experts="none", folder=""))
+    bare = app.variants(replace(info, experts="none", folder=""))
     assert bare["none in nf4"]() == ("embedded", "none", "nf4")

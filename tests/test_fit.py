@@ -77,10 +77,7 @@ def test_weights_are_those_of_the_loaded_model(family, tmp_path):
         packed = [m for m in loaded.modules() if type(m).__name__ in ("Linear4bit", "Linear8bitLt")]
         shapes = [(m.out_features, m.in_features) for m in packed]
         assert sorted(shapes) == sorted(counts.linears.shapes)
-        scales = (
-            sum(m.weight.SCB.nbytes for m in packed) if precision == "int8" else 0
-        )  # kept off the parameters
-        near(estimate(counts, Plan(precision, CPU), picture).weights, weight_bytes(loaded) + scales, 0.001)
+        near(estimate(counts, Plan(precision, CPU), picture).weights, weight_bytes(loaded), 0.001)
 
 
 @torch.no_grad()
@@ -154,7 +151,7 @@ def test_activations_of_a_training_step_are_about_what_is_alive(family, checkpoi
 def test_more_memory_never_means_less(training):
     seen = []
     for free in range(4 * 10**9, 25 * 10**9, 4 * 10**9):
-        fit = choose_fit(known_counts("SmolVLM2-2.2B"), free, CUDA, "nf4", training)
+        fit = choose_fit(known_counts("SmolVLM2-2.2B"), free, plans(CUDA, "nf4"), training)
         assert fit.total == fit.estimate.total(training)
         assert fit.total * (1 + MARGIN) <= free
         seen.append(fit.picture.tokens)
@@ -164,14 +161,14 @@ def test_more_memory_never_means_less(training):
 
 def test_the_best_precision_with_enough_of_a_picture_wins():
     counts = known_counts("SmolVLM2-2.2B")
-    by_card = {card: choose_fit(counts, card * 10**9, CUDA) for card in (4, 6, 8)}
+    by_card = {card: choose_fit(counts, card * 10**9, plans(CUDA, "best")) for card in (4, 6, 8)}
     assert [fit.plan.precision for fit in by_card.values()] == ["nf4", "int8", "bf16"]
     assert [fit.picture.tokens for fit in by_card.values()] == [810, 1377, 1377]
     assert "larger pictures, up to 1536 × 1536, would not" in by_card[4].sentence
-    here = choose_fit(counts, 16 * 10**9, CPU, name="it")
+    here = choose_fit(counts, 16 * 10**9, plans(CPU), name="it")
     assert (here.plan, here.estimate.context) == (Plan("nf4", CPU, dequantize=True), 0)
     assert here.sentence.startswith("it fits for answering: NF4 weights, computed in fp32, pictures of 1536")
-    assert choose_fit(counts, 8 * 10**9, CPU).plan == Plan("nf4", CPU)
+    assert choose_fit(counts, 8 * 10**9, plans(CPU)).plan == Plan("nf4", CPU)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +181,7 @@ def test_the_best_precision_with_enough_of_a_picture_wins():
 )
 def test_what_does_not_fit_is_refused_with_what_would(name, gigabytes, precision, message):
     with pytest.raises(FitError, match=message):
-        choose_fit(known_counts(name), round(gigabytes * 1e9), CUDA, precision, name=name)
+        choose_fit(known_counts(name), round(gigabytes * 1e9), plans(CUDA, precision), name=name)
     assert issubclass(FitError, BackboneError)
 
 

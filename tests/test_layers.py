@@ -38,6 +38,7 @@ LEVELS = {
     "sweep": 3,
     "chance": 3,
     "engine": 3,
+    "catalogue": 3,
     "runs": 3,
     "reports": 3,
     "packing": 3,

@@ -77,6 +77,7 @@ class Backbone(ABC):
     revision   fingerprint of the weights; experts are only good on the backbone they were made for
     precision  how weights are held ("nf4", …); compute is the sentence for the screen
     state      empty, or what the user should know about these weights, such as "untrained connector"
+    fit        the sentence that said before loading how these weights would fit
     load_s     seconds the load took; memory_mb is the size of the weights in memory
 
     Of the family: bidirectional_prompt, prompt tokens see each other both ways · packs, several questions may
@@ -98,6 +99,7 @@ class Backbone(ABC):
     device: torch.device
     load_s: float = 0.0
     state: str = ""
+    fit: str = ""
 
     @property
     def tokenizer(self) -> Any:
@@ -269,4 +271,5 @@ def weight_bytes(model: nn.Module) -> int:
         state = getattr(tensor, "quant_state", None)
         for part in (state, getattr(state, "state2", None)):
             count(getattr(part, "absmax", None))
+        count(getattr(tensor, "SCB", None))  # the scales of LLM.int8
     return sum(sizes.values())

@@ -22,6 +22,8 @@ from smola_demo.context import VISUAL
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from smola_demo.backbone.pictures import Picture as Size
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -81,6 +83,9 @@ class FamilyBackbone(Backbone):
     def image_token(self) -> str:
         """The text of the placeholder of one visual token."""
         return self.tokenizer.convert_ids_to_tokens(self.image_token_id)
+
+    def limit(self, size: Size) -> None:
+        """Keep pictures to this size, where the family can vary it; here it cannot."""
 
     @abstractmethod
     def picture(self, image: Image) -> Picture:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from smola_demo.adapter import AdapterError
 from smola_demo.backbone import efficientnet  # noqa: F401  registers the embedded model's tower
 from smola_demo.backbone.counts import Counts, FitError, count
 from smola_demo.backbone.footprint import Estimate, estimate
@@ -38,6 +39,7 @@ class Known:
 
     name: str
     id: str
+    licence: str
     parameters: int
     confirmed: bool
     config: dict[str, Any]
@@ -68,11 +70,12 @@ def known_counts(name: str, smola: SmolaConfig | None = None) -> Counts:
 
 def known_config(name: str) -> Any:
     """The config of a known model, by its name or id. Raises KeyError."""
-    from transformers import AutoConfig
+    return config_from(known(name).config)
 
-    entry = {key: model for model in known_models() for key in (model.name, model.id)}[name]
-    values = dict(entry.config)
-    return AutoConfig.for_model(values.pop("model_type"), **values)
+
+def known(name: str) -> Known:
+    """A known model by its name or id. Raises KeyError."""
+    return {key: model for model in known_models() for key in (model.name, model.id)}[name]
 
 
 def config_of(name: str) -> Any:
@@ -80,18 +83,26 @@ def config_of(name: str) -> Any:
 
     Raises FitError when there is none to be had.
     """
-    from transformers import AutoConfig, PreTrainedConfig
+    from transformers import PreTrainedConfig
 
     if any(name in (model.name, model.id) for model in known_models()):
         return known_config(name)
     try:
         values, _ = PreTrainedConfig.get_config_dict(name)  # plain values: no code of the repository is run
-        return AutoConfig.for_model(values.pop("model_type"), **values)
+        return config_from(values)
     except (OSError, ValueError, KeyError):
         names = ", ".join(model.name for model in known_models())
         raise FitError(
             f"no config of '{name}' is to be had: name a folder, a hub id that can be reached, or {names}"
         ) from None
+
+
+def config_from(values: dict[str, Any]) -> Any:
+    """The config that a config.json holds. Raises KeyError or ValueError for one of no known type."""
+    from transformers import AutoConfig
+
+    rest = {key: value for key, value in values.items() if key != "model_type"}
+    return AutoConfig.for_model(values["model_type"], **rest)
 
 
 def counts_of(name: str, smola: SmolaConfig | None = None) -> Counts:
@@ -109,34 +120,37 @@ def free_bytes(device: torch.device) -> int:
 
 
 def plans(device: torch.device, precision: str = "auto") -> tuple[Plan, ...]:
-    """What may be tried on a device, the best first: on a CPU NF4 in float32, then packed.
+    """What may be tried on a device, the best first.
+
+    precision  one of ours; "auto", as loading does: NF4, on a CPU in float32 and then packed; "best": on a
+               GPU bf16 and int8 before NF4, on a CPU as "auto"
 
     Raises PrecisionError for a precision that there is not.
     """
-    if precision not in ("auto", *PRECISIONS):
-        raise PrecisionError(f"no precision '{precision}': choose auto, {', '.join(PRECISIONS)}")
-    if precision != "auto":
+    if precision not in ("auto", "best", *PRECISIONS):
+        raise PrecisionError(f"no precision '{precision}': choose auto, best, {', '.join(PRECISIONS)}")
+    if precision in PRECISIONS:
         return (Plan(precision, device),)
     if device.type == "cpu":
         return (Plan("nf4", device, dequantize=True), Plan("nf4", device))
-    return tuple(Plan(name, device) for name in ("bf16", "int8", "nf4"))
+    return tuple(
+        Plan(name, device) for name in (("bf16", "int8", "nf4") if precision == "best" else ("nf4",))
+    )
 
 
 def choose_fit(
     counts: Counts,
     free: int,
-    device: torch.device,
-    precision: str = "auto",
+    tried: Sequence[Plan],
     training: bool = False,
     name: str = "this model",
 ) -> Fit:
-    """The best way to hold a counted model and its experts in `free` bytes, a margin left.
+    """The best way of `tried` to hold a counted model and its experts in `free` bytes, a margin left.
 
     The first precision in which a picture of at least 256 visual tokens fits wins, with the largest picture
     that does; where none is that large, the last precision with the largest picture that fits at all.
-    Raises FitError, which names what would fit, and PrecisionError.
+    Raises FitError, which names what would fit.
     """
-    tried = plans(device, precision)
     found = _search(counts, tried, free, training)
     if found is None:
         raise FitError(_refusal(counts, tried[-1], free, training, name))
@@ -157,6 +171,18 @@ def _use(counts: Counts, plan: Plan, picture: Picture, free: int, training: bool
         return "answering"
     whole = estimate(counts, plan, picture, checkpointing=False).training * (1 + MARGIN) <= free
     return f"training experts {'with or without' if whole else 'with'} gradient_checkpointing"
+
+
+def fit_to_load(name: str, config: Any, tried: Sequence[Plan]) -> Fit | None:
+    """How a model of this config will be loaded, judged by the memory that is free now.
+
+    Returns None for one whose size cannot be told: loading it then shows whether it fits. Raises FitError.
+    """
+    try:
+        counts = count(config)
+    except (FitError, AdapterError):
+        return None
+    return choose_fit(counts, free_bytes(tried[0].device), tried, name=name)
 
 
 def _search(

@@ -192,10 +192,13 @@ def _seeing(counts: Counts, picture: Picture, batch: int, size: int) -> tuple[in
     """(bytes of the pixels, peak of the vision tower): pixels, streams, and the wider sublayer."""
     tower, tiles = counts.tower, batch * picture.tiles
     pixels = 3 * tiles * picture.side**2 * getattr(tower, "temporal_patch_size", 1) * size
-    if not hasattr(tower, "intermediate_size"):
+    if hasattr(tower, "widest_map"):
         return pixels, pixels + 3 * tiles * tower.widest_map * size
     positions = tiles * picture.patches
-    stream, wide = positions * tower.hidden_size * size, positions * tower.intermediate_size * size
+    # Qwen2-VL's tower has a width of its own name; its hidden size is that of the language model.
+    width = getattr(tower, "embed_dim", None) or tower.hidden_size
+    inner = getattr(tower, "intermediate_size", None) or round(width * tower.mlp_ratio)
+    stream, wide = positions * width * size, positions * inner * size
     heads = getattr(tower, "num_attention_heads", None) or tower.num_heads
     eager = tower._attn_implementation == "eager"  # noqa: SLF001  transformers names it so
     attention = 3 * stream + positions * heads * picture.patches * (2 * size + FLOAT) * eager

@@ -37,9 +37,14 @@ class Source:
         return {**place, "trust_remote_code": False}
 
 
+def allowed_ids() -> tuple[str, ...]:
+    """The only ids that this installation is set up to load; empty where it is any."""
+    return tuple(name.strip() for name in os.environ.get(ALLOWED, "").split(",") if name.strip())
+
+
 def check_allowed(id: str, what: str = "backbone") -> None:
     """Raise BackboneError for an id of the hub that this installation is not set up to load."""
-    allowed = [name.strip() for name in os.environ.get(ALLOWED, "").split(",") if name.strip()]
+    allowed = allowed_ids()
     if allowed and id not in allowed:
         raise BackboneError(f"the {what} '{id}' may not be loaded here: choose {', '.join(allowed)}")
 

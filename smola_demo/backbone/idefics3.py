@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from smola_demo.backbone.base import Encoded
+    from smola_demo.backbone.pictures import Picture as Size
 
 EDGE, WHOLE = "<fake_token_around_image>", "<global-img>"
 
@@ -30,6 +32,12 @@ class Idefics3Backbone(FamilyBackbone):
         """Visual tokens along one side of a tile."""
         config = self.model.config
         return config.vision_config.image_size // config.vision_config.patch_size // config.scale_factor
+
+    def limit(self, size: Size) -> None:
+        """Keep pictures to so many tiles a side."""
+        images, side = self.processor.image_processor, size.side
+        longest = side * max(1, math.isqrt(size.tiles))
+        images.size = {"longest_edge": min(images.size["longest_edge"], longest)}
 
     def picture(self, image: Image) -> Picture:
         """Pixels (tiles, 3, h, w), the thumbnail last."""

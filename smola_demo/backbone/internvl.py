@@ -15,6 +15,8 @@ from smola_demo.backbone.family import FamilyBackbone, Picture
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from smola_demo.backbone.pictures import Picture as Size
+
 START, END = "<img>", "</img>"
 
 
@@ -27,6 +29,11 @@ class InternVLBackbone(FamilyBackbone):
         config = self.model.config
         size, patch = config.vision_config.image_size[0], config.vision_config.patch_size[0]
         return int(size // patch * config.downsample_ratio)
+
+    def limit(self, size: Size) -> None:
+        """Keep pictures to so many tiles; the thumbnail comes on top."""
+        images = self.processor.image_processor
+        images.max_patches = min(images.max_patches, max(1, size.tiles - 1))
 
     def picture(self, image: Image) -> Picture:
         """Pixels (tiles, 3, h, w), the thumbnail last; a picture that one tile holds has none."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+import sys
 from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
+from tqdm import tqdm
 
 from smola_demo.backbone import BackboneError
 from smola_demo.backbone.families import FAMILIES, family_of
 from smola_demo.backbone.family import Processor
+from smola_demo.backbone.fit import config_from, fit_to_load
 from smola_demo.backbone.hub import find, licence, revision
 from smola_demo.backbone.quantization import (
     PrecisionError,
@@ -22,22 +25,33 @@ from smola_demo.backbone.quantization import (
 from smola_demo.backbone.store import quiet
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from smola_demo.backbone.download import Progress
     from smola_demo.backbone.family import FamilyBackbone
+    from smola_demo.backbone.fit import Fit
     from smola_demo.backbone.hub import Source
     from smola_demo.backbone.quantization import Plan
 
 
-def load_pretrained(id: str, plan: Plan, progress: Progress | None = None) -> FamilyBackbone:
-    """The model of a folder or hub id as planned.
+def load_pretrained(
+    id: str, tried: Sequence[Plan], progress: Progress | None = None
+) -> tuple[FamilyBackbone, Fit | None]:
+    """The model of a folder or hub id in the first of `tried` that fits, and how it was judged to fit.
 
-    Raises BackboneError with what to do where it is missing, gated, out of reach, damaged or of no family of
-    ours, and PrecisionError as `keep_exact` does.
+    Its pictures are kept to the size that fits, where its family can vary it. `progress` is told what was
+    chosen, stderr if it is None. Raises BackboneError with what to do where the model is missing, gated, out
+    of reach, too large, damaged or of no family of ours, and PrecisionError as `keep_exact` does.
     """
     source = find(id)
-    family = _family(source)
+    family = family_for(source)
+    fit = fit_to_load(id, source_config(source), tried)
+    plan = fit.plan if fit else tried[0]
+    said = fit.sentence if fit else f"loading {id}"
     if progress:
-        progress(0, 0, f"loading {id}")
+        progress(0, 0, said)
+    else:
+        tqdm.write(said, file=sys.stderr)
     with quiet():
         try:
             model = _model(source, family, plan)
@@ -61,10 +75,23 @@ def load_pretrained(id: str, plan: Plan, progress: Progress | None = None) -> Fa
         device=plan.device,
     )
     backbone.check()
-    return backbone
+    if fit:
+        backbone.limit(fit.picture)
+    return backbone, fit
 
 
-def _family(source: Source) -> type[FamilyBackbone]:
+def source_config(source: Source) -> Any:
+    """The config of a model that was found. Raises BackboneError for a damaged one."""
+    try:
+        return config_from(source.config)
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise BackboneError(
+            f"config.json of '{source.id}' is damaged ({type(error).__name__}): fetch it again"
+        ) from error
+
+
+def family_for(source: Source) -> type[FamilyBackbone]:
+    """The class that serves a model that was found. Raises BackboneError where there is none."""
     kind = source.config.get("model_type")
     if kind not in FAMILIES:
         raise BackboneError(

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
+    from smola_demo.backbone.pictures import Picture as Size
+
 LIMIT = "SMOLA_VISUAL_TOKENS"  # the most visual tokens that a picture becomes
 DEFAULT_LIMIT = 512  # the published settings allow 16384: more than a consumer card holds in a sweep's batch
 LONGEST = 200  # the image processor takes no picture that is more than this many times as long as wide
@@ -27,7 +29,7 @@ class QwenVLBackbone(FamilyBackbone):
     """
 
     @property
-    def limit(self) -> int:
+    def most_tokens(self) -> int:
         """The most visual tokens of a picture that is no narrow strip: SMOLA_VISUAL_TOKENS, or 512.
 
         Raises BackboneError for a setting that is no number.
@@ -40,7 +42,19 @@ class QwenVLBackbone(FamilyBackbone):
     def check(self) -> None:
         """Raise BackboneError without a chat template or for a limit that is no number."""
         super().check()
-        _ = self.limit
+        _ = self.most_tokens
+
+    @property
+    def _cell(self) -> int:
+        """Pixels of one visual token."""
+        images = self.processor.image_processor
+        return (images.patch_size * images.merge_size) ** 2
+
+    def limit(self, size: Size) -> None:
+        """Keep pictures to so many visual tokens."""
+        images = self.processor.image_processor
+        longest = min(images.size["longest_edge"], size.tokens * self._cell)
+        images.size = {"shortest_edge": images.size["shortest_edge"], "longest_edge": longest}
 
     def picture(self, image: Image) -> Picture:
         """Pixels (patches, d), those of a cell side by side; image_grid_thw (1, 3) in patches goes with them.
@@ -53,8 +67,7 @@ class QwenVLBackbone(FamilyBackbone):
                 f"{LONGEST} times as long as wide: cut it"
             )
         images = self.processor.image_processor
-        cell = (images.patch_size * images.merge_size) ** 2
-        most = min(images.size["longest_edge"], self.limit * cell)
+        most = min(images.size["longest_edge"], self.most_tokens * self._cell)
         # A small picture is brought up to whole cells from the least, so that stays well below the most.
         least = min(images.size["shortest_edge"], most // 4)
         size = {"shortest_edge": least, "longest_edge": most}

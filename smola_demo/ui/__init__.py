@@ -5,6 +5,7 @@ ask_tab       first tab: ask, watch, take an expert out; ask_handlers is what it
 atlas_tab, truth_tab    last two tabs, of results made offline; shipped reads their files
 view          parts that draw themselves in the browser, from files in static/
 answer, comparison, examples    values for those parts: pure functions
+model_tab     what is loaded and what else can be; model_handlers changes it, models is how it is told
 api           endpoints for programs and MCP clients
 share         runs kept, exported and reopened; recorded: runs made before; links: what a link restores
 loading       the engine while it loads, and Stop

@@ -5,6 +5,7 @@ Gradio reads the annotations and docstrings of these methods: they are what a cl
 
 import functools
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from typing import Any, Literal, get_args
 
 import gradio as gr
@@ -17,10 +18,12 @@ from smola_demo.results import Answer, Request, Sweep
 from smola_demo.tasks import check_question, get_task
 from smola_demo.ui.examples import uploaded
 from smola_demo.ui.loading import EngineHandle, sentence
+from smola_demo.ui.model_handlers import ModelHandlers
 from smola_demo.ui.model_runs import log
 from smola_demo.ui.wiring import MODEL
 
 By = Literal["expert", "layer", "projection"]
+Precision = Literal["auto", "nf4", "int8", "bf16", "fp32"]
 MAX_EXPERT_CHARS = 60
 Task = Literal["caption", "vqa", "count", "read", "chart", "document", "ask"]
 
@@ -50,6 +53,7 @@ class Api:
             yield from handle.engine.sweep(request, by, expert)
 
         self.handle = handle
+        self._changing = ModelHandlers(handle, handle.make_models) if handle.make_models else None
         self._answer, self._sweep = gpu(run_answer), gpu(run_sweep)
 
     def publish(self) -> None:
@@ -57,6 +61,9 @@ class Api:
         for run in (self.ask, self.sweep):
             api(run, concurrency_id=MODEL, concurrency_limit=1)
         api(self.info, queue=False)
+        if self._changing:
+            api(self.models, queue=False)
+            api(self.load, concurrency_id=MODEL, concurrency_limit=1)
 
     @told
     def ask(
@@ -123,6 +130,43 @@ class Api:
             facts about what is loaded; while it still loads, an error says so
         """
         return engine_report(self.handle.require())
+
+    @told
+    def models(self) -> dict[str, Any]:
+        """Say which models can be loaded in place of the present one, and whether each would fit.
+
+        Returns:
+            models, each with licence, parameters, bytes of its weights, fit and experts made for it; open
+            says whether other ids and folders are taken too
+        """
+        offers = self._offers()
+        return {
+            "models": [
+                asdict(offers.models.model(id_, freed=offers.freed())) for _, id_ in offers.models.choices
+            ],
+            "open": offers.models.open,
+        }
+
+    @told
+    def load(self, backbone: str, experts: str = "", precision: Precision = "auto") -> dict[str, Any]:
+        """Load another model in place of the present one, for everybody; a failure leaves the present one.
+
+        Args:
+            backbone: the id of one of `models`
+            experts: the name of experts made for it; empty for its own, none for the plain backbone
+            precision: how its weights are held; auto is the usual choice
+
+        Returns:
+            facts about what is loaded then
+        """
+        for _ in self._offers().switch(backbone, experts, precision):
+            pass
+        return engine_report(self.handle.require())
+
+    def _offers(self) -> ModelHandlers:
+        if self._changing is None:
+            raise ValueError("The model cannot be changed here.")
+        return self._changing
 
     def _request(
         self, image: Any, task: str, question: str | None, ablation: str | None, max_new_tokens: int | None

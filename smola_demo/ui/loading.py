@@ -5,6 +5,7 @@ No torch and no gradio here; the engine is built by a function that the caller g
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 import traceback
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from smola_demo.results import Answer, Comparison, EngineInfo, Progress, Request, Step, Sweep
+    from smola_demo.ui.models import Models
 
 Report = Callable[[int, int, str], None]
 """Called with bytes done, bytes in all, and what is being fetched."""
@@ -66,8 +68,16 @@ class EngineHandle:
     `ready` is set when it can answer or when it failed; `error` is then the one sentence, or empty.
     """
 
-    def __init__(self, build: Callable[[Report], Engine], variants: Variants | None = None) -> None:
+    def __init__(
+        self,
+        build: Callable[[Report], Engine],
+        variants: Variants | None = None,
+        models: Callable[[], Models] | None = None,
+    ) -> None:
+        self.make_models = models
+        self.loads = 0  # how often another engine came, so that a page sees that it shows an old one
         self._build = build
+        self._switching = threading.Lock()
         self._variants: dict[str, Callable[[], Engine]] = {}
         self._make_variants = variants
         self._other: tuple[str, Engine] | None = None
@@ -79,9 +89,11 @@ class EngineHandle:
         self.error = ""
 
     @classmethod
-    def of(cls, engine: Engine, variants: Variants | None = None) -> EngineHandle:
+    def of(
+        cls, engine: Engine, variants: Variants | None = None, models: Callable[[], Models] | None = None
+    ) -> EngineHandle:
         """A handle on an engine that is there already."""
-        handle = cls(lambda _report: engine, variants)
+        handle = cls(lambda _report: engine, variants, models)
         handle.load()
         return handle
 
@@ -93,8 +105,45 @@ class EngineHandle:
 
     def load(self) -> None:
         """Load now, in this thread. Never raises: a failure becomes `error`."""
+        self.error = self._try(self._build)
+        self.loads += 1
+        self.ready.set()
+
+    def switch(self, build: Callable[[Report], Engine]) -> str:
+        """Let go of the engine and load another, in this thread; nobody else may be using it.
+
+        Returns one sentence when that failed, and the engine from before is loaded anew; else "". Raises
+        NotReadyError while another is being loaded.
+        """
+        if self.loading or not self._switching.acquire(blocking=False):
+            raise NotReadyError("Another model is being loaded: wait until it is there.")
         try:
-            engine = self._build(self._report)
+            self.ready.clear()
+            self._started, self._progress = time.monotonic(), (0, 0, "")
+            self._let_go()
+            failed = self._try(build)
+            if failed:
+                self._progress = (0, 0, f"{failed} The model from before comes back")
+                self._let_go()
+                self.error = self._try(self._build)
+            else:
+                self._build, self.error = build, ""
+                self.loads += 1
+            return failed
+        finally:
+            self.ready.set()
+            self._switching.release()
+
+    def _let_go(self) -> None:
+        """Nothing of the engine is held any more, so that its memory is free for the next."""
+        self._engine = self._other = self._info = None
+        self._variants = {}
+        gc.collect()  # a model's modules refer to each other
+
+    def _try(self, build: Callable[[Report], Engine]) -> str:
+        """Build the engine; returns one sentence when that failed, else ""."""
+        try:
+            engine = build(self._report)
             self._engine = engine
             if self._make_variants is not None:
                 self._variants = self._make_variants(engine.info())
@@ -102,8 +151,8 @@ class EngineHandle:
         except Exception as error:  # noqa: BLE001  whatever goes wrong must reach the page, not only a thread's stderr
             if not isinstance(error, ValueError):
                 traceback.print_exc()
-            self.error = "The model could not be loaded: " + sentence(error)
-        self.ready.set()
+            return "The model could not be loaded: " + sentence(error)
+        return ""
 
     def _report(self, done: int, total: int, what: str) -> None:
         self._progress = (done, total, what)
@@ -121,7 +170,8 @@ class EngineHandle:
         done, total, what = self._progress
         if total and done < total:
             return f"First start: fetching the {what}, {done / 1e6:.0f} of {total / 1e6:.0f} MB"
-        return f"Loading the model … {time.monotonic() - self._started:.0f} s"
+        said = f" ({what})" if what and not total else ""
+        return f"Loading the model{said} … {time.monotonic() - self._started:.0f} s"
 
     @property
     def info(self) -> EngineInfo | None:

@@ -17,6 +17,7 @@ from smola_demo.ui.loading import EngineHandle, StopFlags, sentence
 from smola_demo.ui.view import encode
 
 BUSY = "Many people are asking at the moment: try again in a minute."
+LATER = "ask again when it is there."
 OTHER = "Another run of yours is going: wait for it, or stop it where you started it."
 
 Work = Callable[[threading.Event], Iterator[tuple[Any, ...]]]
@@ -48,6 +49,8 @@ class ModelRuns:
 
     def begin(self, request: gr.Request) -> tuple[Any, ...]:
         """At once, before the queue: say so, and give Stop something to stop."""
+        if self.handle.loads and self.handle.loading:  # another model takes the place of one that was there
+            return encode(self.told("stopped", f"{self.handle.status}: {LATER}")), *self.buttons()
         visitor = request.session_hash
         if not self.stops.begin(visitor, self):
             mine = self.stops.owner(visitor) is self  # Enter pressed twice: the run on screen goes on

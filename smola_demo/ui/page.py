@@ -18,7 +18,9 @@ from smola_demo.ui.compare_tab import CompareTab
 from smola_demo.ui.examples import ASSETS, read_examples
 from smola_demo.ui.explorer_tab import ExplorerTab
 from smola_demo.ui.loading import EngineHandle, StopFlags
+from smola_demo.ui.model_handlers import ModelHandlers
 from smola_demo.ui.model_runs import skip
+from smola_demo.ui.model_tab import ModelTab
 from smola_demo.ui.share import Share, is_recorded
 from smola_demo.ui.truth_tab import TruthTab
 from smola_demo.ui.view import encode, file_url, serve_files, view
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+LOOK_S = 5.0  # how often a page looks whether another visitor has changed the model
 TITLE = "Omni-SMoLA, seen at work"
 PAPER = "https://arxiv.org/abs/2312.00968"
 HEADER = f"""
@@ -81,6 +84,7 @@ def build(
         ablate = AblateTab(AblateHandlers(handle, stops, gpu))
         compare = CompareTab(CompareHandlers(handle, stops, gpu))
         atlas, truth = AtlasTab(handle), TruthTab(handle)
+        model = ModelTab(ModelHandlers(handle, handle.make_models)) if handle.make_models else None
         share = Share(handle, assets, examples)
         with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab("Ask", id="ask", elem_id="tab-ask"):
@@ -92,6 +96,9 @@ def build(
                 ablate.layout()
             with gr.Tab("Compare", id="compare", elem_id="tab-compare", render_children=True):
                 compare.layout()
+            if model:
+                with gr.Tab("Model", id="model", elem_id="tab-model", render_children=True):
+                    model.layout()
             with gr.Tab("Atlas", id="atlas", elem_id="tab-atlas", render_children=True):
                 atlas.layout()
             with gr.Tab("Is it true?", id="truth", elem_id="tab-truth", render_children=True):
@@ -105,23 +112,34 @@ def build(
         truth.wire()
         arrived = share.wire(tab, explorer.view, ablate, tabs, page)
         waiting = [*tab.waiting, *ablate.waiting, *compare.waiting, atlas.view, truth.view]
-        timer = gr.Timer(1.0)
+        waiting += model.waiting if model else []
+        results = [explorer.view, ablate.comparison, ablate.ranking, compare.contrast]
+        timer, seen = gr.Timer(1.0), gr.State(0)
 
-        def tick(shown: str, spec: str) -> tuple[Any, ...]:
-            """Once a second until the engine is there: how far loading has come. Recorded runs stay."""
+        def tick(shown: str, spec: str, known: int) -> tuple[Any, ...]:
+            """Once a second until the engine is there: how far loading has come. Recorded runs stay.
+
+            Where the model can be changed, every few seconds after that: what another one left behind goes.
+            """
             kind = "loading" if handle.loading else "error"
             note = encode({"text": handle.status, "kind": kind})
             if handle.loading:
-                return note, gr.skip(), *(gr.skip() for _ in waiting)
+                return note, gr.Timer(1.0), *skip(1 + len(waiting) + len(results))
+            rest = gr.Timer(LOOK_S) if model else gr.Timer(active=False)
+            if known == handle.loads:
+                return note, rest, *skip(1 + len(waiting) + len(results))
             offline = (*atlas.loaded(), *truth.loaded())
             asked = tab.handlers.loaded()
             asked = (*skip(2), *asked[2:]) if is_recorded(shown) else asked
             ended = (*asked, *ablate.handlers.loaded(spec), *compare.handlers.loaded(), *offline)
-            return note, gr.Timer(active=False), *ended
+            offered = model.handlers.loaded() if model else ()
+            left = (encode({}), *[encode({"state": "idle"})] * 3) if known else skip(len(results))
+            left = (gr.skip(), *left[1:]) if is_recorded(shown) else left
+            return note, rest, handle.loads, *ended, *offered, *left
 
-        outputs = [status, timer, *waiting]
-        for event in (arrived.then, timer.tick):
-            event(tick, [tab.answer, ablate.spec], outputs, queue=False, **QUIET)
+        inputs, outputs = [tab.answer, ablate.spec, seen], [status, timer, seen, *waiting, *results]
+        for event in (arrived.then, timer.tick, *([model.wire().then] if model else [])):
+            event(tick, inputs, outputs, queue=False, **QUIET)
 
         def leave(request: gr.Request) -> None:
             stops.end(request.session_hash)

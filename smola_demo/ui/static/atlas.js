@@ -34,6 +34,11 @@ offline(find(".offline-body"), find(".offline-note"), (shown) => {
   watchSight();
   showTable();
   showAll();
+}, () => {
+  cards.clear();
+  figures.length = 0;
+  for (const label of find(".atlas-groups").querySelectorAll("label")) label.remove();
+  Object.assign(view, { task: "", group: "" });
 });
 smola.onTheme(() => run && repaint());
 plotting(find(".offline-note"));

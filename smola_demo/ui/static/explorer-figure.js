@@ -151,6 +151,7 @@ const watchSight = () => {
     (entries) => {
       for (const { target, isIntersecting } of entries) {
         const made = figures.find(({ section }) => section === target);
+        if (!made) continue; // of a model that is no longer there
         made.seen = isIntersecting;
         paint(made);
       }

@@ -8,8 +8,8 @@ const missing = ({ message, commands = [] }) => {
   return nodes;
 };
 
-// show(value) is called once, with the value that has everything.
-const offline = (body, note, show) => {
+// show(value) is called with the value that has everything; before another model's, forget() clears what it made.
+const offline = (body, note, show, forget) => {
   let state = "loading";
   let seen = false;
   const ask = () => {
@@ -24,8 +24,12 @@ const offline = (body, note, show) => {
     ask();
   }).observe(element);
   smola.live(props, watch, (value) => {
-    if (state === "shown") return;
+    if (state === "shown" && value.state !== "ask") return;
     if (value.state === "ask" && state === "asked") return;
+    if (state === "shown") {
+      forget();
+      body.hidden = true;
+    }
     state = value.state;
     if (state === "ask") return ask();
     const done = state === "shown";

@@ -25,6 +25,8 @@ offline(find(".offline-body"), find(".offline-note"), (shown) => {
   find(".truth-gaps").replaceChildren(...shown.sections.filter((section) => section.state !== "shown").map(gap), ...commands);
   watchSight();
   repaint();
+}, () => {
+  figures.length = 0;
 });
 smola.onTheme(() => run && repaint());
 plotting(find(".offline-note"));

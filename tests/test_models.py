@@ -1,0 +1,155 @@
+"""Changing the model behind the page: what is told before, what is let go, what a failure leaves."""
+
+from __future__ import annotations
+
+import gc
+import json
+import weakref
+
+import gradio as gr
+import pytest
+from fake_models import BIG, HUGE, OFFERED, SMALL, FakeModels, engine
+from ui_calls import VISITOR, ask, handlers, picture  # noqa: F401  fixture
+
+from smola_demo.ui.api import Api
+from smola_demo.ui.loading import EngineHandle, NotReadyError, StopFlags
+from smola_demo.ui.model_handlers import ModelHandlers
+
+
+@pytest.fixture
+def models():
+    return FakeModels()
+
+
+@pytest.fixture
+def handle(models):
+    """Started like the page: by a function that can be called again."""
+    found = EngineHandle(lambda _report: engine(), models=lambda: models)
+    found.load()
+    return found
+
+
+@pytest.fixture
+def do(handle, models):
+    return ModelHandlers(handle, lambda: models)
+
+
+def last(run):
+    *_, (note, _) = run
+    return json.loads(note)
+
+
+def test_facts_of_a_backbone_are_told_before_it_is_loaded(do, models):
+    view, experts, button = do.choose(BIG, "auto")
+    shown = json.loads(view)
+    assert dict(shown["facts"]) == {
+        "id": BIG,
+        "licence": "mit",
+        "parameters": "2,247 million",
+        "weights in memory": "2.1 GB (4-bit NF4 weights)",
+        "experts made for it": "none yet",
+    }
+    assert (shown["fits"], shown["fit"]) == (True, OFFERED[BIG].fit + ".")
+    assert [value for _, value in experts["choices"]] == ["none", "untrained"]
+    assert (experts["value"], button["interactive"]) == ("none", True)
+    assert models.loaded == []
+
+
+def test_experts_come_with_their_training_and_the_best_first(do):
+    _, experts, _ = do.choose(SMALL, "auto")
+    assert experts["choices"][0] == ("embedded-omni, trained for 4,000 steps", "embedded-omni")
+    assert experts["value"] == "embedded-omni"
+
+
+@pytest.mark.parametrize("chosen", [HUGE, "other/model", "/etc", "", None, "x" * 400, 7, ["a"]])
+def test_what_cannot_be_loaded_says_why_and_load_stays_shut(do, models, handle, chosen):
+    view, *_, button = do.choose(chosen, "auto")
+    assert json.loads(view)["fits"] is False
+    assert json.loads(view)["fit"].endswith(".")
+    assert button["interactive"] is False
+    before = handle.engine
+    assert last(do.load(chosen, "none", "auto"))["kind"] == "error"
+    assert handle.engine is before
+    assert models.loaded == []
+
+
+def test_another_model_takes_the_place_of_the_first_whose_memory_is_free_before(do, models, handle):
+    old = weakref.ref(handle.engine)
+    seen = []
+    models.during = [lambda: seen.append((old(), handle.status, handle.info))]
+    said = [json.loads(note)["text"] for note, _ in do.load(BIG, "untrained", "nf4")]
+    assert models.loaded == [(BIG, "untrained", "nf4")]
+    ((then, status, info),) = seen
+    assert (then, info) == (None, None)
+    assert status.startswith(f"Loading the model ({BIG} fits)")
+    assert said[-1] == "Loaded: big-model, NF4 weights, computed in fp32, with untrained experts."
+    assert (handle.require().backbone, handle.loads, handle.error) == (BIG, 2, "")
+
+
+def test_a_variant_goes_with_the_model(models):
+    handle = EngineHandle(lambda _report: engine(), lambda _info: {"other": engine}, lambda: models)
+    handle.load()
+    variant = weakref.ref(handle.variant("other"))
+    assert variant() is not None
+    assert handle.switch(lambda _report: engine(BIG)) == ""
+    gc.collect()
+    assert variant() is None
+
+
+@pytest.mark.parametrize(
+    ("broken", "says"),
+    [
+        ("there is not enough memory to load it", "not enough memory"),
+        ("bug", "Something went wrong on the server"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_load_that_fails_brings_the_model_from_before_back(do, models, handle, picture, broken, says):  # noqa: F811
+    models.broken = broken
+    told = last(do.load(BIG, "none", "auto"))
+    assert told["kind"] == "error"
+    assert says in told["text"]
+    assert (handle.require().backbone, handle.error, handle.loading) == (SMALL, "", False)
+    *_, (answer, *_) = ask(handlers(handle=handle), picture, "caption", None)
+    assert json.loads(answer)["state"] == "done"
+    models.broken = ""
+    assert last(do.load(BIG, "none", "auto"))["text"].startswith("Loaded: big-model")
+
+
+def test_a_request_during_a_switch_is_told_so(do, models, handle, picture):  # noqa: F811
+    asking = handlers(handle=handle)
+    api = Api(handle)
+    heard = []
+
+    def act():
+        heard.append(json.loads(asking.begin(VISITOR)[0]))
+        assert all(gr.skip() == output for output in next(asking.ask(picture, "caption", None, VISITOR)))
+        with pytest.raises(gr.Error, match="The model is still loading"):
+            api.info()
+        with pytest.raises(NotReadyError, match="Another model is being loaded"):
+            handle.switch(lambda _report: engine())
+
+    models.during = [act]
+    assert "text" in last(do.load(BIG, "none", "auto"))
+    ((told),) = heard
+    assert told["state"] == "stopped"
+    assert told["message"].endswith("ask again when it is there.")
+    assert handle.require().backbone == BIG
+
+
+def test_programs_see_and_change_the_model_as_the_page_does(handle, models):
+    api = Api(handle)
+    listed = api.models()
+    assert [entry["id"] for entry in listed["models"]] == list(OFFERED)
+    assert listed["models"][0]["experts"][0] == {"name": "embedded-omni", "state": "trained", "steps": 4000}
+    assert listed["open"] is False
+    assert api.load(BIG, "none")["backbone"] == BIG
+    for name, says in (
+        (HUGE, "12.0 GB more than"),
+        ("/etc", "may not be loaded here"),
+        ("other/model", "may not"),
+    ):
+        with pytest.raises(gr.Error, match=says):
+            api.load(name)
+    assert handle.require().backbone == BIG
+    assert StopFlags().ahead("nobody") == 0
