@@ -1,4 +1,4 @@
-"""What is offered to load, on real classes with random weights: facts, refusals, and memory that comes back."""
+"""What is offered to load, on real classes with random weights: facts, refusals, memory that comes back."""
 
 from __future__ import annotations
 
