@@ -187,7 +187,8 @@ def test_what_does_not_fit_is_refused_with_what_would(name, gigabytes, precision
 
 def test_training_says_whether_it_needs_checkpointing():
     counts = known_counts("Qwen3-VL-4B")
-    told = {card: choose_fit(counts, card * 10**9, CUDA, "nf4", True, "it").sentence for card in (8, 48)}
+    tried = plans(CUDA, "nf4")
+    told = {card: choose_fit(counts, card * 10**9, tried, True, "it").sentence for card in (8, 48)}
     assert told[8].startswith("it fits for training experts with gradient_checkpointing: 4-bit NF4")
     assert told[48].startswith("it fits for training experts with or without gradient_checkpointing: 4-bit")
 
