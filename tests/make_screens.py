@@ -20,8 +20,8 @@ SCREENS = {
     "phone": {"viewport": {"width": 390, "height": 844}, "color_scheme": "light"},
     "dark": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "dark"},
 }
-TABS = {"ask": "Ask", "routing": "Routing", "ablate": "Ablate", "compare": "Compare", "model": "Model", "atlas": "Atlas",
-        "truth": "Is it true?"}  # fmt: skip
+TABS = {"ask": "Ask", "routing": "Routing", "ablate": "Ablate", "compare": "Compare", "model": "Model",
+        "atlas": "Atlas", "truth": "Is it true?"}  # fmt: skip
 MOST = {"wide": 2600, "dark": 2600, "phone": 3400}  # what is further down a page is left out
 EXAMPLE = "#examples button >> nth=0"
 
