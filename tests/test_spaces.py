@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -42,6 +43,7 @@ def test_calls_of_the_model_ask_for_the_gpu_and_others_do_not(tmp_path):
         capture_output=True,
         text=True,
         check=False,
+        env=os.environ | {"GRADIO_TEMP_DIR": str(tmp_path)},  # where Gradio puts uploads
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[120, 120]"

@@ -204,7 +204,7 @@ def test_the_tabs_hand_out_their_files_only_when_asked(info, tmp_path):
     engine.folder = tmp_path
     handle = EngineHandle.of(engine)
     for tab in (AtlasTab(handle), TruthTab(handle)):
-        assert json.loads(tab.loaded()[0]) == {"state": "ask"}
+        assert json.loads(tab.loaded()[0]) == {"state": "ask", "engine": 1}
         assert json.loads(tab.opened())["state"] == "shown"
 
     def broken(report):

@@ -26,7 +26,6 @@ SCRIPTS = (
     "atlas-cards.js",
     "atlas-table.js",
 )
-ASK = encode({"state": "ask"})  # the browser asks for the rest when the tab is first seen
 
 
 class AtlasTab:
@@ -58,4 +57,7 @@ class AtlasTab:
 
     def loaded(self) -> tuple[str]:
         """The engine is there, or will not come: the browser may ask."""
-        return (encode(atlas_value(None) | {"message": self.handle.error}) if self.handle.error else ASK,)
+        if self.handle.error:
+            return (encode(atlas_value(None) | {"message": self.handle.error}),)
+        # The browser asks for the rest when the tab is seen, once for each engine.
+        return (encode({"state": "ask", "engine": self.handle.loads}),)

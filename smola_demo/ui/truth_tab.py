@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 # In this order: later ones use what earlier ones define.
 SCRIPTS = ("explorer-state.js", "saves.js", "explorer-figure.js", "offline.js", "truth-plots.js")
-ASK = encode({"state": "ask"})  # the browser asks for the rest when the tab is first seen
 
 
 class TruthTab:
@@ -45,4 +44,7 @@ class TruthTab:
 
     def loaded(self) -> tuple[str]:
         """The engine is there, or will not come: the browser may ask."""
-        return (encode(truth_value(None) | {"message": self.handle.error}) if self.handle.error else ASK,)
+        if self.handle.error:
+            return (encode(truth_value(None) | {"message": self.handle.error}),)
+        # The browser asks for the rest when the tab is seen, once for each engine.
+        return (encode({"state": "ask", "engine": self.handle.loads}),)

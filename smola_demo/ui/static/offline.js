@@ -12,6 +12,7 @@ const missing = ({ message, commands = [] }) => {
 const offline = (body, note, show, forget) => {
   let state = "loading";
   let seen = false;
+  let engine = null; // whose results were asked for
   const ask = () => {
     if (!seen || state !== "ask") return;
     state = "asked";
@@ -24,8 +25,10 @@ const offline = (body, note, show, forget) => {
     ask();
   }).observe(element);
   smola.live(props, watch, (value) => {
-    if (state === "shown" && value.state !== "ask") return;
-    if (value.state === "ask" && state === "asked") return;
+    const another = value.state === "ask" && value.engine !== engine;
+    if (state === "shown" && !another) return;
+    if (value.state === "ask" && state === "asked" && !another) return;
+    if (another) engine = value.engine;
     if (state === "shown") {
       forget();
       body.hidden = true;
