@@ -8,10 +8,11 @@ import sys
 
 import pytest
 from PIL import Image
+from tiny import tiny_backbone
 from tiny_experts import tiny_engine
 from tiny_vlm import tiny_folder
 
-from smola_demo import commands
+from smola_demo import bench_peers, commands
 from smola_demo.__main__ import build_parser, main
 from smola_demo.backbone.families import FAMILIES
 from smola_demo.trace import RoutingTrace
@@ -129,9 +130,13 @@ def test_evaluate_scores_a_known_engine(capsys, monkeypatch, picture, tmp_path):
     assert run(capsys, "evaluate", "--suite", str(suite))["tasks"]["count"]["value"] == 0.75
 
 
-def test_bench_gives_medians_with_their_spread(engine, capsys):
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # PEFT's own
+def test_bench_gives_medians_with_their_spread(engine, capsys, monkeypatch):
+    monkeypatch.setattr(bench_peers, "_again", lambda _backbone: tiny_backbone())
     result = run(capsys, "bench", "--rounds", "2", "--what", "all")
-    assert set(result["ratios"]) == {"prefill", "decode", "capture", "sweep"}
+    lora = {"lora_prefill", "lora_decode", "lora_training_step", "xlora_token"}
+    grown = {f"prefill_{experts}" for experts in bench_peers.GROWTH}
+    assert set(result["ratios"]) == {"prefill", "decode", "capture", "sweep"} | lora | grown
     for ratio in result["ratios"].values():
         assert 0 < ratio["min"] <= ratio["median"] <= ratio["max"]
 
