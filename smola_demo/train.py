@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.state import AcceleratorState
 from torch import nn
 from tqdm import tqdm
 
@@ -74,6 +75,7 @@ def train(config: TrainConfig, resume: bool = False, quiet: bool = False) -> Tra
     # Bare steps leave the experts without gradients; buffers are frozen, so there is nothing to send around.
     bare = config.stage == "align" and bool(config.experts_output)
     spread = DistributedDataParallelKwargs(find_unused_parameters=bare, broadcast_buffers=False)
+    AcceleratorState._reset_state()  # noqa: SLF001  # the run before, in this process, may have had another precision
     accelerator = Accelerator(
         mixed_precision=config.mixed_precision, cpu=not torch.cuda.is_available(), kwargs_handlers=[spread]
     )

@@ -134,6 +134,8 @@ def test_uniform_stands_on_the_colour_bar_and_idle_groups_say_so(visit, picture)
     page.click("#ask")
     visit.answered()
     assert "uniform = 1/8" in page.evaluate(f"{PLOT}._fullLayout.xaxis4.ticktext")
+    # The words are there a moment before the last picture is drawn.
+    page.wait_for_function(f"{PLOT}.layout.annotations.some((a) => a.text.includes('answer, mean of'))")
     notes = page.evaluate(f"{PLOT}.layout.annotations.map((a) => a.text)")
     assert "prompt" in notes[0]  # answer tokens are text: the visual experts rest
     assert "answer, mean of" in notes[1]

@@ -211,3 +211,10 @@ def test_experts_learn_on_a_family(tmp_path, monkeypatch, name):
 def test_only_the_embedded_backbone_has_a_connector_of_ours():
     with pytest.raises(ConfigError, match="align makes the connector of the embedded backbone, not of 'a/b'"):
         config(stage="align", backbone="a/b")
+
+
+def test_runs_of_two_precisions_in_one_process(here):
+    train(config(mixed_precision="bf16", steps=1, output="out/one"), quiet=True)
+    train(config(mixed_precision="no", steps=1, output="out/two"), quiet=True)
+    assert read_config("out/one")[1]["mixed_precision"] == "bf16"
+    assert read_config("out/two")[1]["mixed_precision"] == "no"

@@ -17,7 +17,7 @@ from tiny_run import run_and_die
 from smola_demo.train_state import STATE_NAME
 
 HERE = Path(__file__).parent
-STEPS, KILLS = 40, 10
+STEPS, KILLS = 60, 10
 BASE = {
     "stage": "align",
     "output": "out/base",
@@ -70,10 +70,10 @@ def test_ten_kills_change_nothing(tmp_path, fresh):
         (tmp_path / name / "run.json").write_text(json.dumps(BASE))
     assert run(fresh, tmp_path / "whole") == 0
     rng = random.Random()
-    moments = sorted(rng.sample(range(2, STEPS - 10), KILLS))
+    moments = sorted(rng.sample(range(2, STEPS - 25), KILLS))
     for step in moments:
         more = ["--resume"] if (tmp_path / "killed/runs/base" / STATE_NAME).exists() else []
-        delay = rng.uniform(0, 0.1)
+        delay = rng.uniform(0, 0.05)
         assert run(fresh, tmp_path / "killed", step, delay, *more) == -signal.SIGKILL, f"{moments}, {delay}"
     assert run(fresh, tmp_path / "killed", 0, 0.0, "--resume") == 0
     (expected, losses), (found, found_losses) = ended(tmp_path / "whole"), ended(tmp_path / "killed")

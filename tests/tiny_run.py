@@ -26,13 +26,15 @@ def run(*arguments: str) -> int:
 
 
 def run_and_die(folder: str, step: int, delay: float, *arguments: str) -> None:
-    """One command in `folder`, killed as by `kill -9` some seconds after it has logged a step."""
+    """One command in `folder`, killed as by `kill -9` some seconds after it logged that step or a later."""
     os.chdir(folder)
     written = training._Log.write
+    dying = []
 
     def write(self, now, *values):
         written(self, now, *values)
-        if now == step:
+        if 0 < step <= now and not dying:  # the run before may have come further than where it was to die
+            dying.append(now)
             threading.Timer(delay, os.kill, (os.getpid(), signal.SIGKILL)).start()
 
     training._Log.write = write
