@@ -46,8 +46,9 @@ def attach_experts(backbone: Backbone, folder: Path) -> tuple[Adapter | None, di
     if config is not None:
         adapter = _attach(backbone, config, folder)
     else:
-        if facts.get("experts"):
-            adapter, _ = attach_experts(backbone, Path(facts["experts"]))
+        below = find_experts(str(facts.get("experts") or "none"))
+        if below:
+            adapter, _ = attach_experts(backbone, below)
         load_lora(backbone.model, folder)
     with (folder / WEIGHTS_NAME).open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
