@@ -16,14 +16,7 @@ from smola_demo.ablation import AblationSpec, resolve
 from smola_demo.backbone import load_backbone
 from smola_demo.chance import random_entropy
 from smola_demo.effects import GivenAnswer
-from smola_demo.experts import (
-    DEFAULT_EXPERTS,
-    UNTRAINED,
-    attach_experts,
-    attach_untrained,
-    find_experts,
-    on_hub,
-)
+from smola_demo.experts import DEFAULT_EXPERTS, find_experts, load_experts
 from smola_demo.generation import Generation, generate, stream
 from smola_demo.memory import enough_memory, memory_mb
 from smola_demo.results import (
@@ -89,12 +82,7 @@ class Engine:
         folder = find_experts(experts)
         with enough_memory(f"load {backbone}", "close other programs or choose a smaller --precision"):
             model = load_backbone(backbone, precision, device, progress=progress)
-            if folder is None:
-                blank = attach_untrained(model) if experts == UNTRAINED else None
-                return cls(model, blank, experts, {}, time.perf_counter() - start)
-            adapter, facts = attach_experts(model, folder)
-        facts = {**facts, "folder": str(folder.resolve())}
-        name = experts if on_hub(experts) else folder.name
+            adapter, name, facts = load_experts(model, experts, folder)
         return cls(model, adapter, name, facts, time.perf_counter() - start)
 
     def info(self) -> EngineInfo:

@@ -68,6 +68,19 @@ def _attach(backbone: Backbone, config: SmolaConfig, folder: Path) -> Adapter:
     return adapter
 
 
+def load_experts(
+    backbone: Backbone, experts: str, folder: Path | None
+) -> tuple[Adapter | None, str, dict[str, Any]]:
+    """Put on a backbone what `find_experts` found for a name; returns it, its short name and its facts.
+
+    Raises as `attach_experts` does.
+    """
+    if folder is None:
+        return (attach_untrained(backbone) if experts == UNTRAINED else None), experts, {}
+    adapter, facts = attach_experts(backbone, folder)
+    return adapter, experts if on_hub(experts) else folder.name, {**facts, "folder": str(folder.resolve())}
+
+
 def attach_untrained(backbone: Backbone) -> Adapter:
     """Put untrained experts of the usual shape on a backbone."""
     config = SmolaConfig()

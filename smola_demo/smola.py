@@ -193,9 +193,9 @@ class SmolaMixture(nn.Module):
         router, a = self.router, self.experts.A
         phi, scale = router.phi, router.scale
         made_from = (  # the one way torch has to tell that a tensor was written to
-            *(phi.data_ptr(), phi._version),  # noqa: SLF001
-            *(scale.data_ptr(), scale._version),  # noqa: SLF001
-            *(a.data_ptr(), a._version),  # noqa: SLF001
+            *(phi.data_ptr(), phi._version),  # noqa: SLF001  torch names it so
+            *(scale.data_ptr(), scale._version),  # noqa: SLF001  torch names it so
+            *(a.data_ptr(), a._version),  # noqa: SLF001  torch names it so
         )
         if self._inward is None or self._inward[0] != made_from:
             with torch.inference_mode(False), torch.no_grad():

@@ -13,9 +13,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from family_checks import CHECKS  # noqa: E402  the path comes first
-from tiny_vlm import tiny_models  # noqa: E402
+from tiny_vlm import tiny_models  # noqa: E402  the path comes first
 
-from smola_demo.backbone.families import FAMILIES, family_of  # noqa: E402
+from smola_demo.backbone.families import FAMILIES, family_of  # noqa: E402  the path comes first
 
 TABLE = ROOT / "docs" / "families.md"
 ABOVE = """# Families of backbones

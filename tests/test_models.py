@@ -104,7 +104,7 @@ def test_a_variant_goes_with_the_model(models):
     ],
 )
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_load_that_fails_brings_the_model_from_before_back(do, models, handle, picture, broken, says):  # noqa: F811
+def test_a_load_that_fails_brings_the_model_from_before_back(do, models, handle, picture, broken, says):  # noqa: F811  the fixture's name
     models.broken = broken
     told = last(do.load(BIG, "none", "auto"))
     assert told["kind"] == "error"
@@ -116,7 +116,7 @@ def test_a_load_that_fails_brings_the_model_from_before_back(do, models, handle,
     assert last(do.load(BIG, "none", "auto"))["text"].startswith("Loaded: big-model")
 
 
-def test_a_request_during_a_switch_is_told_so(do, models, handle, picture):  # noqa: F811
+def test_a_request_during_a_switch_is_told_so(do, models, handle, picture):  # noqa: F811  the fixture's name
     asking = handlers(handle=handle)
     api = Api(handle)
     heard = []
