@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from tiny_vlm import experts_on, noise, tiny_folder, tiny_vlm
 
 from smola_demo.backbone import BackboneError, load_backbone
+from smola_demo.backbone.pictures import Picture
 from smola_demo.generation import generate
 
 NAMES = ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"]
@@ -196,3 +197,15 @@ def test_files_as_they_were_published_load(name, tmp_path):
             for backbone in (ours, published)
         )
     np.testing.assert_array_equal(found, expected)
+
+
+@each
+def test_pictures_are_kept_to_what_fits(name):
+    """What loading found to fit in memory holds, and a larger size after it does not loosen it."""
+    backbone = load_backbone(str(tiny_folder(name)), "fp32", "cpu")
+    before = len(backbone.prepare(noise((1600, 1200))).boxes)
+    backbone.limit(Picture("small", 1, 64, 64, 16))
+    kept = len(backbone.prepare(noise((1600, 1200))).boxes)
+    assert kept <= 16 < before
+    backbone.limit(Picture("large", 1, 640, 6400, 1600))
+    assert len(backbone.prepare(noise((1600, 1200))).boxes) == kept
