@@ -15,13 +15,14 @@ import torch
 from smola_demo.ablation import AblationSpec, resolve
 from smola_demo.context import TEXT
 from smola_demo.divergence import divergence
-from smola_demo.generation import score
+from smola_demo.scoring import score
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from smola_demo.adapter import Adapter
     from smola_demo.backbone.base import Backbone, Encoded
+    from smola_demo.scoring import Scored
     from smola_demo.trace import RoutingTrace
 
 
@@ -42,11 +43,13 @@ class Under:
     deltas       per answer token, log-prob without the experts minus with them (nats)
     divergence   per wrapped layer, Jensen-Shannon divergence (nats) of the remaining experts' routing
     same_answer  whether free, greedy decoding without the experts would say the same
+    own          what it says instead, token ids, where asked for
     """
 
     deltas: tuple[float, ...]
     divergence: tuple[float, ...]
     same_answer: bool
+    own: tuple[int, ...]
 
 
 class GivenAnswer:
@@ -60,15 +63,19 @@ class GivenAnswer:
         self._full, (self.trace,) = self._score([AblationSpec()])
         self._share = self.trace.share()
 
-    def under(self, specs: Sequence[AblationSpec]) -> list[Under]:
-        """The answer under several ablations, as one batch. Raises AblationError for one that cannot be."""
-        scored, traces = self._score(specs)
+    def under(self, specs: Sequence[AblationSpec], max_new_tokens: int = 0) -> list[Under]:
+        """The answer under several ablations, as one batch. Raises AblationError for one that cannot be.
+
+        Above 0 tokens, ablations that change the answer say their own, up to so many.
+        """
+        scored, traces = self._score(specs, max_new_tokens)
         full = self._full[0].logprobs
         return [
             Under(
                 deltas=tuple(b - a for a, b in zip(full, one.logprobs, strict=True)),
                 divergence=tuple(float(v) for v in divergence(self.trace, trace, kept(self._adapter, spec))),
                 same_answer=one.greedy or one.logprobs == full,
+                own=one.own,
             )
             for spec, one, trace in zip(specs, scored, traces, strict=True)
         ]
@@ -89,8 +96,11 @@ class GivenAnswer:
         weight, share = (float(v[g, layers, projections][..., served, place.expert].mean()) for v in values)
         return weight, share
 
-    def _score(self, specs: Sequence[AblationSpec]) -> tuple[list, list[RoutingTrace]]:
-        scored, recorder = score(self._backbone, self._adapter, [self._row] * len(specs), specs, record=True)
+    def _score(
+        self, specs: Sequence[AblationSpec], max_new_tokens: int = 0
+    ) -> tuple[list[Scored], list[RoutingTrace]]:
+        rows = [self._row] * len(specs)
+        scored, recorder = score(self._backbone, self._adapter, rows, specs, True, max_new_tokens)
         assert recorder is not None  # noqa: S101  experts are attached and recording was asked for
         texts = self._backbone.token_texts(self._row.input_ids)
         boxes = self._backbone.patch_boxes(self._row).numpy()

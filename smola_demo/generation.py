@@ -1,4 +1,4 @@
-"""Two ways to run the model on a batch of rows: let it answer greedily, or score an answer that is given.
+"""Let the model answer greedily, a batch of prompts at once or one prompt token by token.
 
 Every row may carry its own ablation. Nothing of a call stays on the model.
 """
@@ -60,18 +60,6 @@ class NewToken:
     contribution: np.ndarray | None
 
 
-@dataclass(frozen=True)
-class Scored:
-    """A given answer under one row's ablation.
-
-    logprobs  per answer token, nats
-    greedy    whether the model, decoding greedily, would have said exactly this answer
-    """
-
-    logprobs: tuple[float, ...]
-    greedy: bool
-
-
 class _Listener:
     """Sees each step's scores before a token is chosen: LogitsProcessor and StoppingCriteria in one."""
 
@@ -119,13 +107,14 @@ def generate(
     start = time.perf_counter()
     batch = backbone.collate(rows, side="left")
     with ExitStack() as stack:
-        recorder, touched = _enter(stack, adapter, batch, specs, record)
+        touched = enter(stack, adapter, batch, specs)
+        recorder = stack.enter_context(capture(adapter)) if record and adapter is not None else None
         listener = _Listener(on_token, cancelled, recorder)
         inputs = {name: value for name, value in batch.inputs.items() if name != "position_ids"}
         length = inputs["input_ids"].shape[1]
         output = backbone.model.generate(
             **inputs,
-            generation_config=_greedy(backbone, max_new_tokens),
+            generation_config=greedy(backbone, max_new_tokens),
             logits_processor=[listener.scores],
             stopping_criteria=[listener.stop],
         )
@@ -133,53 +122,27 @@ def generate(
     logprobs = torch.stack(listener.logprobs, dim=1)
     was_cancelled = cancelled is not None and cancelled()
     answers = [
-        _cut(ids, values, backbone.stop_ids, was_cancelled)
+        _answer(ids, values, backbone.stop_ids, was_cancelled)
         for ids, values in zip(output[:, length:].tolist(), logprobs.tolist(), strict=True)
     ]
     return Generation(tuple(answers), recorder, touched, listener.first_at - start, end - listener.first_at)
 
 
-@torch.inference_mode()
-def score(
-    backbone: Backbone,
-    adapter: Adapter | None,
-    rows: Sequence[Encoded],
-    specs: Sequence[AblationSpec],
-    record: bool = False,
-) -> tuple[list[Scored], Recorder | None]:
-    """Log-probs of the answers that the rows carry, in one forward pass (teacher forcing).
-
-    Raises AblationError for a spec that does not fit.
-    """
-    batch = backbone.collate(rows, side="left")
-    with ExitStack() as stack:
-        recorder, _ = _enter(stack, adapter, batch, specs, record)
-        longest = max(len(row.input_ids) - row.answer_start for row in rows)
-        logits = backbone.model(**batch.inputs, use_cache=False, logits_to_keep=longest + 1).logits.float()
-    logits[..., backbone.image_token_id] = -torch.inf  # as in `_greedy`
-    scored = []
-    for i, row in enumerate(rows):
-        answer = row.input_ids[row.answer_start :].to(logits.device)
-        table = torch.log_softmax(logits[i, -len(answer) - 1 : -1], dim=-1)
-        logprobs = table.gather(-1, answer[:, None])[:, 0]
-        scored.append(Scored(tuple(logprobs.tolist()), bool((table.argmax(-1) == answer).all())))
-    return scored, recorder
-
-
-def _enter(
-    stack: ExitStack, adapter: Adapter | None, batch: Batch, specs: Sequence[AblationSpec], record: bool
-) -> tuple[Recorder | None, tuple[int, ...]]:
-    """Put the call's facts and, if asked, a recorder in place for the length of the stack."""
+def enter(
+    stack: ExitStack, adapter: Adapter | None, batch: Batch, specs: Sequence[AblationSpec]
+) -> tuple[int, ...]:
+    """Put the call's facts in place for the length of the stack; how many modules each spec touches."""
     if adapter is None:
-        return None, (0,) * len(specs)
+        return (0,) * len(specs)
     resolved = resolve(specs, adapter.config, adapter.sites)
     stack.enter_context(
         adapter.context(TokenContext(batch.modality.cpu(), batch.is_answer.cpu(), resolved.removals))
     )
-    return (stack.enter_context(capture(adapter)) if record else None), resolved.modules_touched
+    return resolved.modules_touched
 
 
-def _greedy(backbone: Backbone, max_new_tokens: int) -> Any:
+def greedy(backbone: Backbone, max_new_tokens: int) -> Any:
+    """The generation config of every answer: the most probable token, up to an end token or so many."""
     return type(backbone.model.generation_config)(
         do_sample=False,
         num_beams=1,
@@ -190,12 +153,19 @@ def _greedy(backbone: Backbone, max_new_tokens: int) -> Any:
     )
 
 
-def _cut(ids: list[int], logprobs: list[float], stop_ids: tuple[int, ...], cancelled: bool) -> Generated:
+def cut(ids: list[int], stop_ids: Sequence[int]) -> list[int]:
+    """The tokens up to and with the first end token."""
+    end = next((i for i, token in enumerate(ids) if token in stop_ids), len(ids))
+    return ids[: end + 1]
+
+
+def _answer(ids: list[int], logprobs: list[float], stop_ids: tuple[int, ...], cancelled: bool) -> Generated:
     """One row up to and with its first end token."""
-    for i, token in enumerate(ids):
-        if token in stop_ids:
-            return Generated(tuple(ids[: i + 1]), tuple(logprobs[: i + 1]), "end")
-    return Generated(tuple(ids), tuple(logprobs[: len(ids)]), "cancelled" if cancelled else "length")
+    said = tuple(cut(ids, stop_ids))
+    stopped = "cancelled" if cancelled else "length"
+    if said[-1:] and said[-1] in stop_ids:
+        stopped = "end"
+    return Generated(said, tuple(logprobs[: len(said)]), stopped)
 
 
 def stream(

@@ -11,9 +11,9 @@ import numpy as np
 
 from smola_demo.ablation import AblationSpec
 from smola_demo.data.images import ImageError
-from smola_demo.generation import score
 from smola_demo.metrics import bootstrap_ci
 from smola_demo.processes import share_out
+from smola_demo.scoring import score
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -9,7 +9,6 @@ import numpy as np
 
 from smola_demo.ablation import AblationError, AblationSpec, Term, resolve
 from smola_demo.effects import GivenAnswer, Place
-from smola_demo.generation import generate
 from smola_demo.results import Effect, Progress, RandomRemoval, Sweep
 
 if TYPE_CHECKING:
@@ -97,16 +96,9 @@ def sweep(
     effects: list[Effect] = []
     for first in range(0, len(places), ROWS):
         chunk = places[first : first + ROWS]
-        under = given.under([place.spec for place in chunk])
-        changed = [i for i, effect in enumerate(under) if not effect.same_answer]
-        yield Progress(first, total, "taking experts out, one at a time")
-        texts = {}
-        if changed:
-            specs = [chunk[i].spec for i in changed]
-            generation = generate(backbone, adapter, [row] * len(specs), specs, limit)
-            texts = {i: read(g.ids) for i, g in zip(changed, generation.rows, strict=True)}
-        for i, (place, found) in enumerate(zip(chunk, under, strict=True)):
-            effects.append(_effect(given, place, found, texts.get(i), baseline.text))
+        for place, found in zip(chunk, given.under([place.spec for place in chunk], limit), strict=True):
+            changed = None if found.same_answer else read(found.own)
+            effects.append(_effect(given, place, found, changed, baseline.text))
         yield Progress(len(effects), total, "taking experts out, one at a time")
     random: list[RandomRemoval] = []
     for first in range(0, len(chance), ROWS):

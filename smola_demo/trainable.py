@@ -61,7 +61,15 @@ def _experts(config: TrainConfig, backbone: Backbone) -> Adapter:
     start = find_experts(config.init_experts or "none")
     if start:
         load_weights(adapter, start)
+        _keep_outputs(adapter, read_config(start)[0].scaling)
     return adapter
+
+
+def _keep_outputs(adapter: Adapter, trained_at: float) -> None:
+    """Let experts trained at another scaling go on from what they do: B takes up the difference."""
+    with torch.no_grad():
+        for site in adapter.sites:
+            site.linear.mixture.experts.B.mul_(trained_at / adapter.config.scaling)
 
 
 def _lora(config: TrainConfig, backbone: Backbone) -> Trainable:

@@ -21,9 +21,10 @@ from smola_demo.backbone.base import TEXT, VISUAL
 from smola_demo.config import SmolaConfig
 from smola_demo.context import TokenContext
 from smola_demo.engine import Engine
-from smola_demo.generation import generate, score
+from smola_demo.generation import generate
 from smola_demo.losses import AnswerLoss
 from smola_demo.results import Answer, Request, Step, Sweep
+from smola_demo.scoring import score
 
 NEW_TOKENS = 5
 PLAIN = AblationSpec()
@@ -146,13 +147,22 @@ def ablate(name: str) -> None:
 
 
 def sweep(name: str) -> None:
-    """Removals side by side have the effects that they have alone."""
+    """Removals side by side have the effects, and the answers, that they have alone."""
     backbone = tiny_vlm(name)
     with experts_on(backbone) as adapter:
         engine = engine_of(backbone, adapter)
         *_, found = engine.sweep(request(name))
         *_, alone = engine.compare(request(name, ablation="visual:1"))
+        specs = [PLAIN, AblationSpec.parse("visual:0"), AblationSpec.parse("mean!text:*")]
+        row = backbone.encode(noise(tiny_models()[name].size), backbone.prompt("vqa", "What is it?"))
+        alone_rows = [generate(backbone, adapter, [row], [spec], NEW_TOKENS).rows[0] for spec in specs]
+        ids = list(alone_rows[0].ids)
+        words = backbone.encode(None, "red cat no").input_ids.tolist()
+        ids[1] = next(word for word in words if word != ids[1])  # so that all go on by themselves
+        other = given(row, replace(alone_rows[0], ids=tuple(ids)))
+        scored, _ = score(backbone, adapter, [other] * 3, specs, max_new_tokens=NEW_TOKENS)
     assert isinstance(found, Sweep)
+    assert [row.own for row in scored] == [row.ids for row in alone_rows]
     assert len(found.effects) == len(CONFIG.groups) * CONFIG.num_experts
     (same,) = [effect for effect in found.effects if (effect.group, effect.expert) == ("visual", 1)]
     np.testing.assert_allclose(same.delta_logprob, alone.delta_logprob, atol=1e-4)

@@ -34,6 +34,7 @@ LEVELS = {
     "experts": 3,
     "memory": 3,
     "generation": 3,
+    "scoring": 3,
     "effects": 3,
     "sweep": 3,
     "chance": 3,

@@ -83,10 +83,20 @@ def test_the_first_answer_can_be_stopped_between_tokens(call):
     assert isinstance(next(engine.answer(request())), Step)  # the lock is free again
 
 
-def test_a_sweep_yields_between_scoring_and_answering_anew():
-    """A stop need not wait for a whole batch: three chances at least for nine experts and eight removals."""
+def test_a_sweep_yields_after_every_batch():
+    """A stop waits for one batch at most: nine experts are two, the eight removals one."""
     run = tiny_engine().sweep(request())
     whats = Counter(item.what for item in run if isinstance(item, Progress))
-    assert whats["taking experts out, one at a time"] == 4
+    assert whats["taking experts out, one at a time"] == 2
     assert whats["taking random pieces out, for comparison"] == 1
     assert torch.is_inference_mode_enabled() is False
+
+
+def test_a_changed_answer_is_the_one_its_ablation_gives():
+    engine = tiny_engine(strength=1.0)
+    *_, found = engine.sweep(request())
+    changed = [effect for effect in found.effects if effect.answer_changed]
+    assert changed
+    for effect in changed:
+        *_, alone = engine.answer(request(ablation=effect.spec))
+        assert effect.answer == alone.text

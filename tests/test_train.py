@@ -130,6 +130,19 @@ def test_align_with_experts_beside_trains_both_and_saves_each(here, monkeypatch)
             torch.testing.assert_close(value, first[name], atol=1e-6, rtol=0)
 
 
+def test_experts_go_on_at_another_scaling_from_what_they_did(here):
+    """Eight times the scaling starts from an eighth of every B: the outputs are the same."""
+    train(config(steps=3), quiet=True)
+    before = weights("out/experts")
+    scaled = {"init_experts": "out/experts", "output": "out/scaled", "steps": 1, "learning_rate": 1e-9}
+    train(config(smola={**BASE["smola"], "scaling": 8.0}, **scaled), quiet=True)
+    after = weights("out/scaled")
+    trained = [name for name in before if name.endswith(".B") and before[name].any()]
+    assert trained
+    for name in trained:
+        torch.testing.assert_close(after[name] * 8, before[name], atol=1e-6, rtol=1e-5)
+
+
 def test_a_tuned_tower_stays_in_the_base_of_later_stages(here):
     train(config(stage="words", output="out/words", tune_vision=True, steps=2, batch_size=4), quiet=True)
     train(config(stage="align", output="out/base", init_base="out/words", steps=1), quiet=True)

@@ -228,6 +228,14 @@ class Backbone(ABC):
         more = {name: torch.cat([row.more[name] for row in shown]) for name in shown[0].more}
         return {"pixel_values": pixels, **more}
 
+    def rewindable_cache(self) -> Any:
+        """An empty KV cache that can be cropped again, whatever the window of the attention."""
+        from transformers import DynamicCache
+
+        cache = DynamicCache(config=self.model.config.get_text_config())
+        cache.activate_past_recording()  # a sliding window forgets what going back would need
+        return cache
+
     def forget(self) -> None:  # noqa: B027  # most keep nothing
         """Drop what is kept of earlier pictures, so that the next answer takes its whole time."""
 
