@@ -62,17 +62,22 @@ class TokenContext:
             known = F.pad(known, (0, extra), value=TEXT)
             is_answer = F.pad(is_answer, (0, extra), value=True)
         is_prompt = ~is_answer & (known != PAD)
-        return Step(self, known.to(device), is_prompt.to(device), bool(is_prompt.any()))
+        kinds = frozenset(kind for kind in (TEXT, VISUAL) if bool((known == kind).any()))
+        return Step(self, known.to(device), is_prompt.to(device), bool(is_prompt.any()), kinds)
 
 
 @dataclass(frozen=True)
 class Step:
-    """The facts of one forward pass: modality and is_prompt (b, t), reads_prompt if any token is prompt."""
+    """The facts of one forward pass: modality and is_prompt (b, t), reads_prompt if any token is prompt.
+
+    kinds   which of TEXT and VISUAL some token is; None where nobody looked
+    """
 
     context: TokenContext
     modality: Tensor
     is_prompt: Tensor
     reads_prompt: bool
+    kinds: frozenset[int] | None = None
     _serves: dict[tuple[Group, ...], Tensor] = field(default_factory=dict["tuple[Group, ...]", Tensor])
     _share: dict[tuple[Group, ...], Tensor] = field(default_factory=dict["tuple[Group, ...]", Tensor])
 
@@ -86,6 +91,14 @@ class Step:
             }
             self._serves[groups] = torch.stack([masks[group] for group in groups], dim=-1)
         return self._serves[groups]
+
+    def span(self, groups: tuple[Group, ...]) -> slice:
+        """The groups from the first to the last that works on some token of this pass."""
+        if self.kinds is None:
+            return slice(0, len(groups))
+        at_work = {"visual": VISUAL in self.kinds, "text": TEXT in self.kinds, "multimodal": bool(self.kinds)}
+        places = [i for i, group in enumerate(groups) if at_work[group]] or [0]
+        return slice(places[0], places[-1] + 1)
 
     def share(self, groups: tuple[Group, ...]) -> Tensor:
         """(b, t, g, 1) float32, 1 where `serves` holds and 0 elsewhere: to multiply weights with."""

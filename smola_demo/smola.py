@@ -50,11 +50,13 @@ class Mixture(NamedTuple):
     residual         (b, t, o), the sum of all experts' outputs
     routing_weights  (b, t, g, e) float32
     hidden           (b, t, g, e, r), weighted
+    groups           which groups g are: a pass may leave out those that work on none of its tokens
     """
 
     residual: Tensor
     routing_weights: Tensor
     hidden: Tensor
+    groups: slice
 
 
 class Router(nn.Module):
@@ -129,9 +131,14 @@ class Experts(nn.Module):
         """Each expert's hidden values of its own slots: (b, g, e, s, d) → (b, g, e, s, r)."""
         return torch.einsum("bgesd,gerd->bgesr", slots, self.scaled_A().to(slots.dtype))
 
-    def up(self, hidden: Tensor) -> Tensor:
-        """Sum of all experts' outputs: weighted hidden values (b, t, g, e, r) → (b, t, o)."""
-        return F.linear(hidden.flatten(-3), self.B.flatten(1))
+    def up(self, hidden: Tensor, groups: slice) -> Tensor:
+        """Sum of the outputs of these groups' experts: weighted hidden values (b, t, g, e, r) → (b, t, o)."""
+        return F.linear(hidden.flatten(-3), self.up_weights(groups))
+
+    def up_weights(self, groups: slice) -> Tensor:
+        """B of these groups as one matrix (o, g·e·r), a view."""
+        size = math.prod(self.A.shape[1:3])
+        return self.B.flatten(1)[:, groups.start * size : groups.stop * size]
 
     def gram(self) -> Tensor:
         """BᵀB per expert, (g, e, r, r) float32: all that the norm of an expert's output needs."""
@@ -149,47 +156,48 @@ class SmolaMixture(nn.Module):
         self.pools = self.router.pools
         self._groups = config.groups
         self._shape = (len(config.groups), config.num_experts, config.rank)
-        self._parts = [math.prod(self._shape[:2]), math.prod(self._shape)]  # of what a token is read into
         self._inward: tuple[tuple[int, ...], Tensor] | None = None
 
     def forward(self, x: Tensor, step: Step) -> Mixture:
         """x (b, t, d) → Mixture. Raises RuntimeError when prefix routing is to decode with no prompt read."""
-        experts = self.experts
+        experts, groups = self.experts, slice(0, len(self._groups))
+        removal = step.context.removals.get(self)
         if self._fuses(x, experts):
-            routing, down = self._read_at_once(x.float(), step)
+            groups = groups if step.context.removals else step.span(self._groups)
+            routing, down = self._read_at_once(x.float(), step, groups)
         else:
             routing = self.router(x, step)
             down = None if self.router.pools else experts.down(x.to(experts.A.dtype))
         weights = routing.combine_weights
-        removal = step.context.removals.get(self)
         if removal is not None:
             weights = _remove(weights, removal)
         hidden = self._hidden(x, down, weights, routing, step)
         if removal is not None and bool(removal.mean.any()):
             full = self._hidden(x, down, routing.combine_weights, routing, step)
             hidden = self._replace_by_mean(hidden, full, removal, step)
-        return Mixture(experts.up(hidden), weights.sum(-1), hidden)
+        return Mixture(experts.up(hidden, groups), weights.sum(-1), hidden, groups)
 
     def _fuses(self, x: Tensor, experts: Experts) -> bool:
         """Whether router and experts may read the token in one float32 product: where nothing is trained."""
         quiet = not (torch.is_grad_enabled() or torch.is_autocast_enabled(x.device.type))
         return quiet and not self.pools and experts.A.dtype == torch.float32
 
-    def _read_at_once(self, x: Tensor, step: Step) -> tuple[Routing, Tensor]:
+    def _read_at_once(self, x: Tensor, step: Step, groups: slice) -> tuple[Routing, Tensor]:
         """What the router decides and the experts' hidden values, for token routing: few, small operations.
 
-        A decode step spends more time on starting operations than on computing them: this is the router's
-        formula in as few as it takes. x (b, t, d) float32.
+        A decode step spends more time on starting operations and fetching weights than on computing: this is
+        the router's formula in few operations, over `groups` alone. x (b, t, d) float32.
         """
         b, t, _ = x.shape
-        product, down = F.linear(x, self._inward_weights()).split_with_sizes(self._parts, dim=-1)
+        e, r = self._shape[1:]
+        product = F.linear(x, self._inward_weights()[groups].flatten(0, 1)).view(b, t, -1, e + e * r)
         norm = torch.rsqrt(x.square().sum(-1) + NORM_EPSILON)
-        logits = (product * norm.view(b, t, 1)).view(b, t, *self._shape[:2])
-        combine = torch.softmax(logits, dim=-1) * step.share(self._groups)
-        return Routing(combine.unsqueeze(-1), None), down.view(b, t, *self._shape)
+        logits = product[..., :e] * norm.view(b, t, 1, 1)
+        combine = torch.softmax(logits, dim=-1) * step.share(self._groups)[:, :, groups]
+        return Routing(combine.unsqueeze(-1), None), product[..., e:].unflatten(-1, (e, r))
 
     def _inward_weights(self) -> Tensor:
-        """Directions over A, (g·e·s + g·e·r, d), made anew when a parameter has changed or moved."""
+        """Per group directions over A, (g, e + e·r, d), made anew when a parameter has changed or moved."""
         router, a = self.router, self.experts.A
         phi, scale = router.phi, router.scale
         made_from = (  # the one way torch has to tell that a tensor was written to
@@ -199,7 +207,8 @@ class SmolaMixture(nn.Module):
         )
         if self._inward is None or self._inward[0] != made_from:
             with torch.inference_mode(False), torch.no_grad():
-                weights = torch.cat([router.directions(), self.experts.scaled_A().flatten(0, 2)])
+                directions = router.directions().view(*self._shape[:2], -1)
+                weights = torch.cat([directions, self.experts.scaled_A().flatten(1, 2)], dim=1)
             self._inward = made_from, weights
         return self._inward[1]
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from smola_demo.config import GROUPS
 from smola_demo.context import PAD, TEXT, VISUAL
@@ -183,6 +184,7 @@ class Recorder:
         }
         self._bases: dict[nn.Module, Tensor] = {}  # W x itself, until its mixture has run
         self._seen: dict[nn.Module, tuple[Tensor, Tensor, Tensor, Tensor]] = {}
+        self._groups = slice(0)  # that the pass under way runs, the same in every mixture
         self.passes: list[tuple[np.ndarray, ...]] = []
         self.modality: list[np.ndarray] = []
         self.phase: list[np.ndarray] = []
@@ -197,26 +199,29 @@ class Recorder:
         Keeps its weights, its hidden values, Bᵀ(W x) and the norm of W x: all that `on_decoder` needs, and
         small, so that no W x stays behind.
         """
-        up = cast("SmolaMixture", module).experts.B.detach()
+        up = cast("SmolaMixture", module).experts.up_weights(output.groups).detach()
         base = self._bases.pop(self._base_of[module]).reshape(*output.hidden.shape[:2], -1).float()
-        along = base @ up.flatten(1).float()
-        norm = base.square().sum(-1).sqrt()
+        along = base @ up.float()
+        norm: Tensor = torch.linalg.vector_norm(base, dim=-1)  # pyright: ignore[reportUnknownMemberType]
         self._seen[module] = (output.routing_weights.detach(), output.hidden.detach(), along, norm)
+        self._groups = output.groups
 
     def _measured(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Of all sites at once, in their order, since many small operations cost more than a few large.
 
-        Weight, each expert's output norm, its cosine with W x, all (n, b, t, g, e); norm of W x (n, b, t).
+        Weight, each expert's output norm, its cosine with W x, all (n, b, t, g, e) and 0 for groups that the
+        pass left out; norm of W x (n, b, t).
         """
         seen = [self._seen[site.linear.mixture] for site in self._adapter.sites]
         weight, hidden, along, base = (torch.stack(values) for values in zip(*seen, strict=True))
-        hidden = hidden.float()
+        hidden, groups = hidden.float(), self._groups
         # ‖B h‖² = hᵀ BᵀB h and ⟨B h, W x⟩ = ⟨h, Bᵀ W x⟩ need no output of any expert.
-        squared = (torch.einsum("nbtger,ngers->nbtges", hidden, self._gram) * hidden).sum(-1)
+        squared = (torch.einsum("nbtger,ngers->nbtges", hidden, self._gram[:, groups]) * hidden).sum(-1)
         norm = squared.clamp(min=0).sqrt()
         dot, lengths = (along.view_as(hidden) * hidden).sum(-1), norm * base[..., None, None]
         cosine = torch.where(lengths > 0, dot / lengths.clamp(min=TINY), 0).clamp(-1, 1)
-        return weight, norm, cosine, base
+        around = (0, 0, groups.start, self._gram.shape[1] - groups.stop)
+        return F.pad(weight, around), F.pad(norm, around), F.pad(cosine, around), base
 
     def on_decoder(self, _module: nn.Module, _args: Any, _output: Any) -> None:
         """Forward hook of the decoder: one pass is over, bring its numbers to the CPU in one go."""
