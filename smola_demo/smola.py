@@ -194,7 +194,7 @@ class SmolaMixture(nn.Module):
         norm = torch.rsqrt(x.square().sum(-1) + NORM_EPSILON)
         logits = product[..., :e] * norm.view(b, t, 1, 1)
         combine = torch.softmax(logits, dim=-1) * step.share(self._groups)[:, :, groups]
-        return Routing(combine.unsqueeze(-1), None), product[..., e:].unflatten(-1, (e, r))
+        return Routing(combine.unsqueeze(-1), None), product[..., e:].view(b, t, -1, e, r)
 
     def _inward_weights(self) -> Tensor:
         """Per group directions over A, (g, e + e·r, d), made anew when a parameter has changed or moved."""

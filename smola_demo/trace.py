@@ -202,7 +202,7 @@ class Recorder:
         up = cast("SmolaMixture", module).experts.up_weights(output.groups).detach()
         base = self._bases.pop(self._base_of[module]).reshape(*output.hidden.shape[:2], -1).float()
         along = base @ up.float()
-        norm: Tensor = torch.linalg.vector_norm(base, dim=-1)  # pyright: ignore[reportUnknownMemberType]
+        norm: Tensor = cast("Any", torch.linalg).vector_norm(base, dim=-1)
         self._seen[module] = (output.routing_weights.detach(), output.hidden.detach(), along, norm)
         self._groups = output.groups
 
