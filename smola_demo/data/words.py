@@ -73,7 +73,8 @@ def phrase(rng: random.Random) -> str:
         return _code(
             rng, rng.randint(1, 9), rng.choice((string.ascii_uppercase, string.ascii_lowercase, mixed))
         )
-    line = " ".join(rng.choice(words) for _ in range(rng.randint(5, 8)))[:MAX_CHARS].rsplit(" ", 1)[0]
+    line = " ".join(rng.choice(words) for _ in range(rng.randint(5, 13)))
+    line = line[:MAX_CHARS].rsplit(" ", 1)[0]  # whole words, and room for a full stop
     return line[0].upper() + line[1:] + rng.choice(("", ".", "!", "?"))
 
 
