@@ -29,3 +29,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not torch.cuda.is_available():
         for item in marked:
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty working folder, and the tiny backbone wherever a run asks for one; those made, in order."""
+    from tiny import tiny_backbone
+
+    from smola_demo import study, train
+
+    made = []
+
+    def load(*_args, **_kwargs):
+        made.append(tiny_backbone())
+        return made[-1]
+
+    monkeypatch.chdir(tmp_path)
+    for asking in (train, study):
+        monkeypatch.setattr(asking, "load_backbone", load)
+    return made

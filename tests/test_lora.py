@@ -34,20 +34,6 @@ def config(**values) -> TrainConfig:
     return TrainConfig.from_dict(BASE | values)
 
 
-@pytest.fixture
-def made(tmp_path, monkeypatch):
-    """Backbones that runs asked for, in order; the working folder is empty."""
-    monkeypatch.chdir(tmp_path)
-    backbones = []
-
-    def load(*_args, **_kwargs):
-        backbones.append(tiny_backbone())
-        return backbones[-1]
-
-    monkeypatch.setattr(training, "load_backbone", load)
-    return backbones
-
-
 def logits(model, backbone) -> torch.Tensor:
     batch = backbone.collate([backbone.encode(None, "What is it?")])
     with torch.no_grad():
@@ -58,7 +44,7 @@ def facts(folder) -> dict:
     return json.loads((Path(folder) / "training.json").read_text())
 
 
-def test_a_matched_lora_has_as_many_parameters_as_the_mixture(made):
+def test_a_matched_lora_has_as_many_parameters_as_the_mixture(here):
     train(config(output="smola"), quiet=True)
     train(config(output="lora", method="lora"), quiet=True)
     smola = json.loads(Path("smola/adapter_config.json").read_text())["parameters"]
@@ -74,19 +60,19 @@ def test_the_rank_of_the_shipped_shape_matches_to_one_percent(d, o):
     assert abs(matched_rank(smola, d, o) * (d + o) - exact) <= (d + o) / 2
 
 
-def test_a_lora_learns_and_everything_else_stays(made):
+def test_a_lora_learns_and_everything_else_stays(here):
     before = tiny_backbone().model.state_dict()
     train(config(output="lora", method="lora", steps=40), quiet=True)
     losses = [json.loads(line)["loss"] for line in Path("runs/lora/log.jsonl").read_text().splitlines()]
     assert losses[-1] < 0.9 * losses[0]
-    after = made[0].model.state_dict()
+    after = here[0].model.state_dict()
     for name, value in before.items():
         wrapped = name if name in after else ".base_layer.".join(name.rsplit(".", 1))
         assert torch.equal(after[wrapped], value), f"{name} changed"
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # PEFT's own
-def test_peft_itself_reads_the_checkpoint_and_computes_the_same(made):
+def test_peft_itself_reads_the_checkpoint_and_computes_the_same(here):
     train(config(output="lora", method="lora"), quiet=True)
     ours, theirs, bare = tiny_backbone(), tiny_backbone(), tiny_backbone()
     adapter, loaded = attach_experts(ours, Path("lora"))
@@ -97,11 +83,11 @@ def test_peft_itself_reads_the_checkpoint_and_computes_the_same(made):
     assert (logits(ours.model, ours) - logits(bare.model, bare)).abs().max() > 1e-3
 
 
-def test_tuned_over_experts_the_experts_stay_and_both_come_back(made):
+def test_tuned_over_experts_the_experts_stay_and_both_come_back(here):
     train(config(output="generalist"), quiet=True)
     train(config(output="tuned", method="lora", lora_rank=2, init_experts="generalist"), quiet=True)
     assert facts("tuned")["experts"] == "generalist"
-    trained = made[-1]
+    trained = here[-1]
     fresh = tiny_backbone()
     adapter, loaded = attach_experts(fresh, Path("tuned"))
     assert adapter is not None
@@ -117,7 +103,7 @@ def test_tuned_over_experts_the_experts_stay_and_both_come_back(made):
     assert (without - logits(fresh.model, fresh)).abs().max() > 1e-3
 
 
-def test_a_run_resumes_with_a_lora(made):
+def test_a_run_resumes_with_a_lora(here):
     values = {"method": "lora", "save_every": 2}
     train(config(output="whole", **values), quiet=True)
     with pytest.raises(KeyboardInterrupt):
@@ -143,7 +129,7 @@ def stop_after(steps: int, run: TrainConfig) -> None:
         training._grouped = grouped
 
 
-def test_damaged_or_foreign_files_get_one_sentence(made):
+def test_damaged_or_foreign_files_get_one_sentence(here):
     train(config(output="lora", method="lora"), quiet=True)
     assert is_lora("lora")
     saved = load_file(f"lora/{WEIGHTS_NAME}")

@@ -10,7 +10,6 @@ import pytest
 from tiny import tiny_backbone
 
 from smola_demo import study as studies
-from smola_demo import train as training
 from smola_demo.config import ConfigError, TrainConfig
 from smola_demo.study import Study, as_table, compare, read_study, run
 
@@ -27,21 +26,6 @@ BASE = {
     "dev_groups": 2,
     "max_answer_tokens": 32,
 }
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    """An empty working folder, and a count of the backbones that runs asked for."""
-    monkeypatch.chdir(tmp_path)
-    asked = []
-
-    def load(*_args, **_kwargs):
-        asked.append(1)
-        return tiny_backbone()
-
-    monkeypatch.setattr(training, "load_backbone", load)
-    monkeypatch.setattr(studies, "load_backbone", load)
-    return asked
 
 
 def study(**arms) -> Study:

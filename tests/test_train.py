@@ -33,20 +33,6 @@ BASE = {
 }
 
 
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    """An empty working folder, and the tiny backbone wherever a run asks for one."""
-    monkeypatch.chdir(tmp_path)
-    made = []
-
-    def load(*_args, **_kwargs):
-        made.append(tiny_backbone())
-        return made[-1]
-
-    monkeypatch.setattr(training, "load_backbone", load)
-    return made
-
-
 def config(**values) -> TrainConfig:
     return TrainConfig.from_dict(BASE | {"stage": "experts", "output": "out/experts", "steps": 4} | values)
 

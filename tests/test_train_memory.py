@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny import tiny_backbone
 
 from smola_demo import train as training
 from smola_demo.adapter_files import WEIGHTS_NAME, read_config
@@ -30,12 +29,6 @@ BASE = {
     "dev_groups": 2,
     "learning_rate": 0.02,
 }
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(training, "load_backbone", lambda *_args, **_kwargs: tiny_backbone())
 
 
 def config(name: str, **values) -> TrainConfig:
