@@ -6,14 +6,12 @@ so that the difference is the experts' alone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from smola_demo.ablation import AblationSpec, resolve
-from smola_demo.context import TEXT
 from smola_demo.divergence import divergence
 from smola_demo.scoring import score
 
@@ -56,9 +54,7 @@ class GivenAnswer:
     """One prompt with one answer, scored once whole; every ablation is held against that."""
 
     def __init__(self, backbone: Backbone, adapter: Adapter, row: Encoded, answer_ids: Sequence[int]) -> None:
-        ids = torch.tensor(list(answer_ids), dtype=row.input_ids.dtype)
-        modality = torch.cat([row.modality, torch.full((len(ids),), TEXT, dtype=row.modality.dtype)])
-        self._row = replace(row, input_ids=torch.cat([row.input_ids, ids]), modality=modality)
+        self._row = row.answered(answer_ids)
         self._backbone, self._adapter = backbone, adapter
         self._full, (self.trace,) = self._score([AblationSpec()])
         self._share = self.trace.share()

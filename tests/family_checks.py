@@ -17,7 +17,7 @@ from torch import nn
 from smola_demo.ablation import AblationSpec
 from smola_demo.adapter_files import load_weights, save
 from smola_demo.backbone import load_backbone
-from smola_demo.backbone.base import TEXT, VISUAL
+from smola_demo.backbone.base import VISUAL
 from smola_demo.config import SmolaConfig
 from smola_demo.context import TokenContext
 from smola_demo.engine import Engine
@@ -41,13 +41,6 @@ def engine_of(backbone, adapter) -> Engine:
 def answer_of(engine: Engine, asked: Request) -> Answer:
     *_, last = engine.answer(asked)
     return last
-
-
-def given(row, generated):
-    """A row with the answer that was generated for it, to be scored."""
-    ids = torch.tensor(generated.ids)
-    modality = torch.cat([row.modality, torch.full((len(ids),), TEXT, dtype=torch.int8)])
-    return replace(row, input_ids=torch.cat([row.input_ids, ids]), modality=modality)
 
 
 def three_rows(name: str, backbone):
@@ -82,7 +75,7 @@ def ask(name: str) -> None:
     with experts_on(backbone) as adapter:
         answer = answer_of(engine_of(backbone, adapter), asked)
         (generated,) = generate(backbone, adapter, [row], [PLAIN], NEW_TOKENS).rows
-        ((scored,), _) = score(backbone, adapter, [given(row, generated)], [PLAIN])
+        ((scored,), _) = score(backbone, adapter, [row.answered(generated.ids)], [PLAIN])
     assert tuple(token.id for token in answer.tokens) == generated.ids
     assert scored.greedy
     np.testing.assert_allclose(scored.logprobs, generated.logprobs, atol=1e-4)
@@ -159,7 +152,7 @@ def sweep(name: str) -> None:
         ids = list(alone_rows[0].ids)
         words = backbone.encode(None, "red cat no").input_ids.tolist()
         ids[1] = next(word for word in words if word != ids[1])  # so that all go on by themselves
-        other = given(row, replace(alone_rows[0], ids=tuple(ids)))
+        other = row.answered(ids)
         scored, _ = score(backbone, adapter, [other] * 3, specs, max_new_tokens=NEW_TOKENS)
     assert isinstance(found, Sweep)
     assert [row.own for row in scored] == [row.ids for row in alone_rows]

@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-import torch
 from PIL import Image
 from tiny_experts import CONFIG, with_experts
 
 from smola_demo.ablation import AblationSpec
-from smola_demo.context import TEXT
 from smola_demo.generation import generate
 from smola_demo.scoring import score
 
@@ -23,11 +21,6 @@ SPECS = [
 def prompt_row(backbone):
     image = Image.linear_gradient("L").convert("RGB")
     return backbone.encode(image, backbone.prompt("vqa", "What is it?"))
-
-
-def given(row, ids):
-    modality = torch.cat([row.modality, torch.full((len(ids),), TEXT, dtype=row.modality.dtype)])
-    return replace(row, input_ids=torch.cat([row.input_ids, torch.tensor(ids)]), modality=modality)
 
 
 def alone(backbone, adapter, spec, limit=LIMIT):
@@ -46,7 +39,7 @@ def test_rows_go_on_from_the_first_token_that_differs(routing, at):
     assert len(ids) == LIMIT
     ids[at] = 5 if ids[at] != 5 else 6
     scored, recorder = score(
-        backbone, adapter, [given(prompt_row(backbone), ids)] * len(SPECS), SPECS, True, LIMIT
+        backbone, adapter, [prompt_row(backbone).answered(ids)] * len(SPECS), SPECS, True, LIMIT
     )
     assert [one.own for one in scored] == [one.ids for one in said]
     assert not any(one.greedy for one in scored)
@@ -57,7 +50,7 @@ def test_rows_go_on_from_the_first_token_that_differs(routing, at):
 def test_the_same_answer_is_not_said_again():
     backbone, adapter = with_experts(strength=1.0)
     said = alone(backbone, adapter, AblationSpec())
-    rows = [given(prompt_row(backbone), list(said.ids))] * 2
+    rows = [prompt_row(backbone).answered(list(said.ids))] * 2
     (same, other), _ = score(backbone, adapter, rows, [AblationSpec(), SPECS[-1]], max_new_tokens=LIMIT)
     assert (same.greedy, same.own) == (True, ())
     assert other.own == alone(backbone, adapter, SPECS[-1]).ids
@@ -73,6 +66,6 @@ def test_an_answer_that_ends_at_once_ends_there(monkeypatch):
     first, ids[0] = ids[0], 5
     monkeypatch.setattr(type(backbone), "stop_ids", (first,))
     (scored,), _ = score(
-        backbone, adapter, [given(prompt_row(backbone), ids)], [AblationSpec()], max_new_tokens=LIMIT
+        backbone, adapter, [prompt_row(backbone).answered(ids)], [AblationSpec()], max_new_tokens=LIMIT
     )
     assert scored.own == (first,)

@@ -42,6 +42,12 @@ class Encoded:
     boxes: Tensor | None = None
     more: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
 
+    def answered(self, ids: Sequence[int]) -> Encoded:
+        """The same prompt with this answer after it, to be scored."""
+        answer = torch.tensor(list(ids), dtype=self.input_ids.dtype)
+        modality = torch.cat([self.modality, self.modality.new_full((len(answer),), TEXT)])
+        return replace(self, input_ids=torch.cat([self.input_ids, answer]), modality=modality)
+
 
 @dataclass(frozen=True)
 class Batch:
