@@ -16,9 +16,10 @@ from tqdm import tqdm
 
 from smola_demo.ablation import AblationSpec
 from smola_demo.data import GENERATORS
+from smola_demo.data.gallery import gallery_rows
 from smola_demo.generation import Generation, generate
 from smola_demo.results import Request
-from smola_demo.sweep import leave_one_out
+from smola_demo.sweep import leave_one_out, random_removals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -70,15 +71,20 @@ def overhead(engine: Engine, rounds: int) -> dict[str, Any]:
 
 
 def sweep(engine: Engine, rounds: int) -> dict[str, Any]:
-    """A whole leave-one-out sweep, with its baseline, its changed answers and its random removals, against as
-    many single calls that answer without one expert each.
+    """A leave-one-out sweep with all it shows, against as many single calls as it takes removals.
+
+    The sweep has its first answer, its changed answers and its random removals; a single call answers once,
+    without the same experts. The picture is the page's first example.
 
     Returns {"ratios": {"sweep": …}, "seconds": {"sweep": …, "single_calls": …}}. Raises BenchError.
     """
     if engine.adapter is None:
         raise BenchError("there are no experts to sweep: load some with --experts")
-    request = Request(GENERATORS["shapes"](0, "dev").image, "caption")
-    specs = [str(place.spec) for place in leave_one_out(engine.adapter, "expert", None)]
+    example = gallery_rows()[0]
+    request = Request(example.open(), example.task, example.question)
+    removed = [place.spec for place in leave_one_out(engine.adapter, "expert", None)]
+    removed += [spec for spec, _ in random_removals(engine.adapter, "expert")]
+    specs = [str(spec) for spec in removed]
     backbone = engine.backbone
 
     def single_calls() -> None:
