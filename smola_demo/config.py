@@ -187,7 +187,8 @@ class TrainConfig(JsonConfig):
 
     With `method` "lora", the stage "experts" trains a LoRA on the linears that `smola` names instead: of
     rank `lora_rank`, or, at 0, of as many parameters as that mixture. Where `init_experts` names trained
-    experts they stay below it, frozen: a generalist tuned for a task. `about` is for people.
+    experts they stay below it, frozen: a generalist tuned for a task. A mixture goes on from them instead; at
+    another `scaling` B is scaled so that it starts from what they do. `about` is for people.
 
     For small cards: `gradient_checkpointing` keeps only the inputs of the language model's layers and runs
     them again in backward; the optimizers in 8 bit hold a quarter of AdamW's state, the paged one moves it

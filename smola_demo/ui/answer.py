@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from smola_demo.results import EngineInfo, Token
 
-PLOT_SECONDS = 0.25
+PLOT_SECONDS = 0.12
 HINT = "The answer appears here, word by word."
 CONFIDENCE = (
     "Confidence is the mean probability the model gave its own tokens, not the chance of being right."
@@ -145,7 +145,7 @@ def stream_answer(
 ) -> Iterator[tuple[dict[str, Any], dict[str, Any] | None, dict[str, Any] | None]]:
     """Steps of the engine → (answer value, routing value or None when the map stays, recorded run or None).
 
-    Text comes with every token, the map at most four times a second and once more at the end, the run at the
+    Text comes with every token, the map at most eight times a second and once more at the end, the run at the
     end only. When `stopped` is set the steps are closed and the last values say so.
     """
     began = clock()
