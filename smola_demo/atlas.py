@@ -18,7 +18,7 @@ from smola_demo.context import TEXT, VISUAL
 from smola_demo.effects import GivenAnswer
 from smola_demo.processes import share_out
 from smola_demo.results import Answer, Request
-from smola_demo.sweep import ROWS, leave_one_out
+from smola_demo.sweep import leave_one_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -101,8 +101,8 @@ def _look(engine: Engine, row: Row, progress: Callable[[int], Any] | None) -> Se
     places = leave_one_out(adapter, "expert", None)
     under = [
         effect
-        for first in range(0, len(places), ROWS)
-        for effect in given.under([place.spec for place in places[first : first + ROWS]])
+        for first in range(0, len(places), given.at_once)
+        for effect in given.under([place.spec for place in places[first : first + given.at_once]])
     ]
     delta = np.array([np.mean(effect.deltas) for effect in under])
     trace = given.trace

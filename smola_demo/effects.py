@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from smola_demo.scoring import Scored
     from smola_demo.trace import RoutingTrace
 
+TOKENS_AT_ONCE, LEAST_AT_ONCE = 1100, 4  # of one batch of ablations: more gain little and cost memory
+
 
 @dataclass(frozen=True)
 class Place:
@@ -58,6 +60,11 @@ class GivenAnswer:
         self._backbone, self._adapter = backbone, adapter
         self._full, (self.trace,) = self._score([AblationSpec()])
         self._share = self.trace.share()
+
+    @property
+    def at_once(self) -> int:
+        """How many ablations should run as one batch."""
+        return max(LEAST_AT_ONCE, TOKENS_AT_ONCE // len(self._row.input_ids))
 
     def under(self, specs: Sequence[AblationSpec], max_new_tokens: int = 0) -> list[Under]:
         """The answer under several ablations, as one batch. Raises AblationError for one that cannot be.

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from smola_demo.effects import Under
     from smola_demo.results import Answer
 
-ROWS = 8  # ablations that run as one batch: more gain little and cost memory
 RANDOM_REMOVALS = 8
 SEED = 0
 
@@ -94,15 +93,15 @@ def sweep(
     total = len(places) + len(chance)
     given = GivenAnswer(backbone, adapter, row, [token.id for token in baseline.tokens])
     effects: list[Effect] = []
-    for first in range(0, len(places), ROWS):
-        chunk = places[first : first + ROWS]
+    for first in range(0, len(places), given.at_once):
+        chunk = places[first : first + given.at_once]
         for place, found in zip(chunk, given.under([place.spec for place in chunk], limit), strict=True):
             changed = None if found.same_answer else read(found.own)
             effects.append(_effect(given, place, found, changed, baseline.text))
         yield Progress(len(effects), total, "taking experts out, one at a time")
     random: list[RandomRemoval] = []
-    for first in range(0, len(chance), ROWS):
-        chunk = chance[first : first + ROWS]
+    for first in range(0, len(chance), given.at_once):
+        chunk = chance[first : first + given.at_once]
         for (spec, pieces), found in zip(chunk, given.under([spec for spec, _ in chunk]), strict=True):
             random.append(RandomRemoval(str(spec), pieces, sum(found.deltas)))
         yield Progress(len(places) + len(random), total, "taking random pieces out, for comparison")

@@ -11,7 +11,9 @@ import torch
 from PIL import Image
 from tiny_experts import CONFIG, tiny_engine, with_experts
 
+from smola_demo import effects
 from smola_demo.ablation import AblationSpec
+from smola_demo.effects import GivenAnswer
 from smola_demo.results import Progress, Request, Step
 from smola_demo.sweep import random_removals
 
@@ -83,13 +85,23 @@ def test_the_first_answer_can_be_stopped_between_tokens(call):
     assert isinstance(next(engine.answer(request())), Step)  # the lock is free again
 
 
-def test_a_sweep_yields_after_every_batch():
-    """A stop waits for one batch at most: nine experts are two, the eight removals one."""
+def test_a_sweep_yields_after_every_batch(monkeypatch):
+    """A stop waits for one batch at most: of four here, nine experts are three and eight removals two."""
+    monkeypatch.setattr(effects, "TOKENS_AT_ONCE", 0)
     run = tiny_engine().sweep(request())
     whats = Counter(item.what for item in run if isinstance(item, Progress))
-    assert whats["taking experts out, one at a time"] == 2
-    assert whats["taking random pieces out, for comparison"] == 1
+    assert whats["taking experts out, one at a time"] == 3
+    assert whats["taking random pieces out, for comparison"] == 2
     assert torch.is_inference_mode_enabled() is False
+
+
+def test_batches_of_removals_are_as_large_as_the_prompt_allows():
+    backbone, adapter = with_experts()
+    row = backbone.encode(request().image, "What is it?")
+    short, long = (GivenAnswer(backbone, adapter, row, [5] * n) for n in (2, 400))
+    assert len(row.input_ids) + 2 <= effects.TOKENS_AT_ONCE / short.at_once
+    assert (short.at_once + 1) * (len(row.input_ids) + 2) > effects.TOKENS_AT_ONCE
+    assert long.at_once == effects.LEAST_AT_ONCE
 
 
 def test_a_changed_answer_is_the_one_its_ablation_gives():
