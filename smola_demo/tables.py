@@ -45,7 +45,8 @@ def read_models(named: Sequence[str], folder: Path | None = None) -> dict[str, J
 def side_by_side(models: Mapping[str, Judged]) -> dict[str, Any]:
     """{"models", "tasks", "mean", "paired"}: JSON-able.
 
-    tasks   task → {"metric", "n", "models": {name: {"value", "ci95"}}}
+    tasks   task → {"metric", "n", "models": {name: {"value", "ci95"}}}; one model alone also has "held": what
+            its own evaluation held it against → {"value"}, and "gain" over it, paired, for other experts
     mean    name → {"value", "ci95"}, the interval from resampling rows within tasks; None without scores.json
     paired  name → {task or "mean": {"value", "ci95"}}: what it has beyond the first model, each row under
             both; empty for one model, or where a scores.json is missing
@@ -63,6 +64,9 @@ def side_by_side(models: Mapping[str, Judged]) -> dict[str, Any]:
         }
         for task, found in first[1].metrics["tasks"].items()
     }
+    if not others:
+        for task, found in first[1].metrics["tasks"].items():
+            tasks[task]["held"] = _held(found)
     rows = {name: _rows(judged, first[1]) for name, judged in models.items()}
     mean = {
         name: {
@@ -83,17 +87,23 @@ def side_by_side(models: Mapping[str, Judged]) -> dict[str, Any]:
 def as_markdown(found: dict[str, Any]) -> str:
     """The values, and under them the paired differences if there are any."""
     names, tasks = found["models"], found["tasks"]
-    lines = _header(["task", "metric", "rows", *names])
+    each = [line.get("held", {}) for line in tasks.values()]
+    held = [name for name in each[0] if all(name in one for one in each)]
+    gained = [name for name in held if "gain" in each[0][name]]
+    gains = [f"beyond {name}, paired" for name in gained]
+    lines = _header(["task", "metric", "rows", *held, *names, *gains])
     for task, line in tasks.items():
-        lines.append(
-            _line([task, line["metric"], line["n"], *(_cell(line["models"][name]) for name in names)])
-        )
-    lines.append(_line(["mean", "", "", *(_cell(found["mean"][name]) for name in names)]))
+        cells = [f"{line['held'][name]['value']:.3f}" for name in held]
+        cells += [_cell(line["models"][name]) for name in names]
+        cells += [_cell(line["held"][name]["gain"], "+") for name in gained]
+        lines.append(_line([task, line["metric"], line["n"], *cells]))
+    means = [_cell(found["mean"][name]) for name in names]
+    lines.append(_line(["mean", "", "", *[""] * len(held), *means, *[""] * len(gained)]))
     if found["paired"]:
-        gains = found["paired"]
-        lines += ["", *_header([f"beyond {names[0]}, paired", *gains])]
+        paired = found["paired"]
+        lines += ["", *_header([f"beyond {names[0]}, paired", *paired])]
         for task in (*tasks, "mean"):
-            lines.append(_line([task, *(_cell(gain[task], "+") for gain in gains.values())]))
+            lines.append(_line([task, *(_cell(gain[task], "+") for gain in paired.values())]))
     return "\n".join(lines)
 
 
@@ -142,6 +152,17 @@ def _gains(gains: dict[str, np.ndarray]) -> dict[str, Any]:
     }
     mean = float(np.mean([gain["value"] for gain in each.values()]))
     return {**each, "mean": {"value": mean, "ci95": list(mean_ci(list(gains.values())))}}
+
+
+def _held(found: dict[str, Any]) -> dict[str, Any]:
+    """What `evaluate` itself held a task's answers against, by a name for people."""
+    held = {}
+    if other := found.get("against"):
+        name = "no experts" if other["ablation"] == "none" else f"without {other['ablation']}"
+        held[name] = {"value": other["value"], "gain": {"value": other["difference"], "ci95": other["ci95"]}}
+    for name, one in found.get("baselines", {}).items():
+        held[name.replace("_", " ")] = {"value": one["value"]}
+    return held
 
 
 def _value(found: dict[str, Any]) -> dict[str, Any]:

@@ -22,10 +22,13 @@ from typing import Any
 import httpx
 import numpy as np
 import psutil
-from asking import Visitor
-from browsing import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from asking import Visitor  # noqa: E402  the path comes first
+from browsing import free_port  # noqa: E402  the path comes first
+
 MARK = {"_type": "gradio.FileData"}
 TOKENS = 6
 # (task, question, ablation): what every visitor asks about every picture
@@ -218,5 +221,4 @@ def loaded(address: str) -> bool:
 
 
 if __name__ == "__main__":
-    sys.path[:0] = [str(ROOT)]
     sys.exit(main())

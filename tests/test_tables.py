@@ -70,6 +70,26 @@ def test_the_markdown_says_what_was_found(tmp_path):
         assert len({line.count("|") for line in block}) == 1
 
 
+def test_one_model_alone_stands_beside_what_it_was_held_against(tmp_path):
+    judged(tmp_path / "a", 0)
+    metrics = json.loads((tmp_path / "a" / "metrics.json").read_text())
+    for at, found in enumerate(metrics["tasks"].values()):
+        found["against"] = {"ablation": "none", "value": 0.1, "difference": 0.2 + at, "ci95": [-0.05, 0.4]}
+        found["baselines"] = {"question_only": {"value": 0.3, "gain": {"value": 0.01, "ci95": [0, 0.02]}}}
+    (tmp_path / "a" / "metrics.json").write_text(json.dumps(metrics))
+    lines = as_markdown(side_by_side(read_models([f"one={tmp_path}/a"]))).splitlines()
+    assert lines[0] == (
+        "| task | metric | rows | no experts | question only | one | beyond no experts, paired |"
+    )
+    assert lines[2].startswith("| vqa | m | 40 | 0.100 | 0.300 | ")
+    assert lines[2].endswith(" | +0.200 [-0.050, +0.400] |")
+    assert "+1.200" in lines[3]
+    assert len({line.count("|") for line in lines}) == 1
+    judged(tmp_path / "b", 1)
+    beside = as_markdown(side_by_side(read_models([f"one={tmp_path}/a", f"two={tmp_path}/b"])))
+    assert "no experts" not in beside
+
+
 def test_without_scores_there_is_no_paired_difference(tmp_path):
     judged(tmp_path / "a", 0)
     judged(tmp_path / "b", 1)
