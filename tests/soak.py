@@ -102,6 +102,8 @@ def visit(
             elif draw < 0.2:
                 tally.counts[ask(visitor.http, paths[name], asked, leave=0.2)[0]] += 1
             elif draw < 0.3:
+                # A page of its own: Gradio may lose the stream of a session that joins as its last one ends.
+                visitor.session = f"soak-{seed}-{sum(tally.counts.values())}-{rng.random()}"
                 tally.counts[stopped(visitor, paths[name])] += 1
             else:
                 kind, told = ask(visitor.http, paths[name], asked)

@@ -10,9 +10,11 @@ import pytest
 from asking import Visitor
 from browsing import serving
 from fake_engine import FakeEngine
+from gradio.state_holder import StateHolder
 from PIL import Image
-from soak import slope, soak
+from soak import ask, slope, soak
 
+from smola_demo.ui import theme
 from smola_demo.ui.loading import EngineHandle
 
 pytestmark = pytest.mark.filterwarnings("default")  # the server runs in this process
@@ -43,6 +45,26 @@ def test_eight_at_once_get_what_they_would_get_alone(uploads, queue):
     assert engine.most_running == 1
     assert set(calls) <= {"complete", "refused", "busy", "left", "stopped", "busy, though bad"}
     assert bool(calls.get("busy")) == (queue is not None)
+
+
+def test_calls_leave_no_session_behind(uploads, monkeypatch):
+    """Every call of an endpoint is a session of its own to Gradio, which keeps them: only so many."""
+    monkeypatch.setattr(theme, "MOST_SESSIONS", 5)
+    kept = []
+    state_of = StateHolder.__getitem__
+
+    def counted(self, session):
+        found = state_of(self, session)
+        kept.append(len(self.session_data))
+        return found
+
+    monkeypatch.setattr(StateHolder, "__getitem__", counted)
+    with serving(EngineHandle.of(FakeEngine(layers=2)), uploads / "assets") as address:
+        visitor = Visitor(address)
+        (path,) = visitor.upload("a.png", png("teal")).json()
+        assert {ask(visitor.http, path, ("caption", "", ""))[0] for _ in range(12)} == {"complete"}
+    assert len(kept) >= 12
+    assert max(kept) <= 6
 
 
 def test_who_waits_is_told_how_many_are_before(uploads):

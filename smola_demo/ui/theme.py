@@ -73,6 +73,9 @@ def css() -> str:
     return f":root{{{light}}}\n.dark{{{dark}}}\n" + "\n".join(map(read_static, sheets))
 
 
+MOST_SESSIONS = 200  # Gradio copies the page's whole configuration, 0.25 MB, for every page and every call
+
+
 def launch_kwargs() -> dict[str, Any]:
     """What `Blocks.launch` must be told for this page, wherever it is started."""
     return {
@@ -81,6 +84,7 @@ def launch_kwargs() -> dict[str, Any]:
         "ssr_mode": False,
         "max_file_size": "10mb",
         "app_kwargs": {"middleware": [Middleware(BodyLimit)]},
+        "state_session_capacity": MOST_SESSIONS,
         "enable_monitoring": False,  # figures on all visitors, open to each of them
         "run_history": False,  # would keep pictures and answers in the browser beyond the visit
         "footer_links": ["api", "gradio", "settings"],
