@@ -315,6 +315,14 @@ def test_share_is_of_all_experts_at_a_linear_and_token():
         np.testing.assert_allclose(share[:, layer, p, t], here / here.sum(), rtol=1e-5)
     silent = dataclasses.replace(trace, contribution=np.zeros_like(trace.contribution))
     assert not silent.share().any()
+    faint = dataclasses.replace(trace, contribution=trace.contribution * np.float32(1e-4))
+    np.testing.assert_allclose(faint.share(), share, rtol=1e-5)
+
+
+def test_a_group_with_one_token_has_the_mean_of_that_token():
+    trace = random_trace(projections=1).select(np.arange(2, 8))
+    mean = trace.mean(trace.contribution)
+    np.testing.assert_allclose(mean[0], trace.contribution[0, :, 0, 0], rtol=1e-6)
 
 
 def test_a_group_with_no_token_has_mean_and_entropy_zero():
