@@ -73,7 +73,8 @@ def css() -> str:
     return f":root{{{light}}}\n.dark{{{dark}}}\n" + "\n".join(map(read_static, sheets))
 
 
-MOST_SESSIONS = 64  # Gradio keeps, for every page and every call, a copy of the page and its last run: 0.3 to 1 MB
+# Gradio keeps, for every page and every call, a copy of the page and its last run: 0.3 to 1 MB.
+MOST_SESSIONS = 64
 
 
 def launch_kwargs() -> dict[str, Any]:
