@@ -9,9 +9,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import random
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -165,7 +167,7 @@ def soak(
         "different_answers": len(set(alone.values())),
         "calls": dict(tally.counts),
         "wrong": tally.wrong,
-        "errors": tally.errors,
+        "errors": dict(Counter(tally.errors)),
         "answer_seconds": spread(tally.seconds),
     }
     return found | ({"rss_mb": slope(memory)} if memory else {})
@@ -195,8 +197,12 @@ def main() -> int:
     args = options.parse_args()
     pictures = {f"{name}.jpg": (ROOT / "assets" / f"{name}.jpg").read_bytes() for name in ("cat", "coffee")}
     port = free_port()
+    own = tempfile.TemporaryDirectory()  # another app of this machine would clear the common one when it ends
     app = subprocess.Popen(
-        [sys.executable, "app.py", "--host", "127.0.0.1", "--port", str(port)], cwd=ROOT, stdout=sys.stderr
+        [sys.executable, "app.py", "--host", "127.0.0.1", "--port", str(port)],
+        cwd=ROOT,
+        stdout=sys.stderr,
+        env=os.environ | {"GRADIO_TEMP_DIR": own.name},
     )
     try:
         address, until = f"http://127.0.0.1:{port}/", time.monotonic() + LOAD_SECONDS
@@ -209,6 +215,7 @@ def main() -> int:
     finally:
         app.terminate()
         app.wait(60)
+        own.cleanup()
     print(json.dumps(found, indent=1))
     return int(bool(found["wrong"] or found["errors"]))
 
