@@ -145,7 +145,7 @@ def test_files_of_runs_are_the_same_twice_and_reopen(tmp_path):
     assert read_run_file(plain) == read_run_file(one)
 
 
-@pytest.mark.parametrize("raw", [b"\x1f\x8bnonsense", b"", gzip.compress(b"[1]"), b"GIF89a"])
+@pytest.mark.parametrize("raw", [b"\x1f\x8bnonsense", b"", gzip.compress(b"[1]", mtime=0), b"GIF89a"])
 def test_other_files_are_refused(tmp_path, raw):
     path = tmp_path / "run.json"
     path.write_bytes(raw)
@@ -156,7 +156,7 @@ def test_other_files_are_refused(tmp_path, raw):
 def test_a_compressed_bomb_stops_at_the_limit(tmp_path, monkeypatch):
     monkeypatch.setattr("smola_demo.runs.MAX_BYTES", 1000)
     path = tmp_path / "bomb.json.gz"
-    path.write_bytes(gzip.compress(b" " * 10_000_000))
+    path.write_bytes(gzip.compress(b" " * 10_000_000, mtime=0))
     with pytest.raises(RunError, match="at most"):
         read_run_file(path)
     with pytest.raises(RunError, match="cannot be read"):
