@@ -60,9 +60,9 @@ def hold(engine: Engine, asked: list[Request], references: list[Answer]) -> list
     return found
 
 
-def compared() -> dict[str, list[Held]]:
-    """Precision → its answers against float32's."""
-    asked = [Request(row.open(), row.task, row.question) for row in gallery_rows()]
+def compared(most: int | None = None) -> dict[str, list[Held]]:
+    """Precision → its answers to the first examples against float32's."""
+    asked = [Request(row.open(), row.task, row.question) for row in gallery_rows()[:most]]
     references = answers(Engine.load(precision=REFERENCE), asked)
     return {precision: hold(Engine.load(precision=precision), asked, references) for precision in OTHERS}
 

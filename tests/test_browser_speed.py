@@ -29,7 +29,10 @@ WATCH = """() => {
   new MutationObserver(() => {
     const text = document.querySelector(".routing-plot").textContent;
     const said = text.match(/answer, (?:mean of )?(\\d+) token/);
-    if (said) window.drawn[said[1]] ??= Date.now() / 1000;
+    if (!said) return;
+    if (!(Number(said[1]) >= window.last)) window.drawn = {};  // what stood there was of the answer before
+    window.last = Number(said[1]);
+    window.drawn[said[1]] ??= Date.now() / 1000;
   }).observe(document.body, { subtree: true, childList: true, characterData: true });
 }"""
 
@@ -87,8 +90,8 @@ def test_a_token_is_in_the_picture_soon(browser, picture):
         context = browser.new_context(**SCREENS["wide"])
         found = Visit(context.new_page(), url).open()
         found.upload(picture)
+        found.page.evaluate(WATCH)
         for _ in range(3):
-            found.page.evaluate(WATCH)
             found.page.click("#ask")
             found.until("document.querySelector('.answer').dataset.state === 'writing'")
             found.answered()
@@ -102,4 +105,5 @@ def test_a_token_is_in_the_picture_soon(browser, picture):
     p95 = float(np.percentile(waits, 95))
     print({"tokens": len(waits), "median": float(np.median(waits)), "p95": p95})
     assert len(waits) >= 30
-    assert 0 < p95 < IN_PICTURE_S
+    assert min(waits) > 0
+    assert p95 < IN_PICTURE_S
