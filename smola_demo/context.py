@@ -70,14 +70,14 @@ class TokenContext:
 class Step:
     """The facts of one forward pass: modality and is_prompt (b, t), reads_prompt if any token is prompt.
 
-    kinds   which of TEXT and VISUAL some token is; None where nobody looked
+    kinds   which of TEXT and VISUAL some token is
     """
 
     context: TokenContext
     modality: Tensor
     is_prompt: Tensor
     reads_prompt: bool
-    kinds: frozenset[int] | None = None
+    kinds: frozenset[int]
     _serves: dict[tuple[Group, ...], Tensor] = field(default_factory=dict["tuple[Group, ...]", Tensor])
     _share: dict[tuple[Group, ...], Tensor] = field(default_factory=dict["tuple[Group, ...]", Tensor])
 
@@ -94,8 +94,6 @@ class Step:
 
     def span(self, groups: tuple[Group, ...]) -> slice:
         """The groups from the first to the last that works on some token of this pass."""
-        if self.kinds is None:
-            return slice(0, len(groups))
         at_work = {"visual": VISUAL in self.kinds, "text": TEXT in self.kinds, "multimodal": bool(self.kinds)}
         places = [i for i, group in enumerate(groups) if at_work[group]] or [0]
         return slice(places[0], places[-1] + 1)

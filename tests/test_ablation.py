@@ -279,3 +279,8 @@ def test_attn_and_mlp_are_found_in_other_families_too():
     assert at("transformer.h.3.mlp.dense_4h_to_h", "mlp")
     assert not at("model.layers.3.self_attn.o_proj", "mlp")
     assert not at("model.mlp_tower.layers.3.self_attn.o_proj", "mlp")
+
+
+def test_an_endless_text_is_refused_before_it_is_read():
+    with pytest.raises(AblationError, match="characters: write at most"):
+        AblationSpec.parse("visual:0;" * 2000)

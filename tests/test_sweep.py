@@ -15,7 +15,7 @@ from smola_demo import effects
 from smola_demo.ablation import AblationSpec
 from smola_demo.effects import GivenAnswer
 from smola_demo.results import Progress, Request, Step
-from smola_demo.sweep import random_removals
+from smola_demo.sweep import leave_one_out, random_removals
 
 
 def request(**values) -> Request:
@@ -112,3 +112,13 @@ def test_a_changed_answer_is_the_one_its_ablation_gives():
     for effect in changed:
         *_, alone = engine.answer(request(ablation=effect.spec))
         assert effect.answer == alone.text
+
+
+def test_an_expert_that_serves_no_token_has_no_use():
+    backbone, adapter = with_experts()
+    given = GivenAnswer(backbone, adapter, backbone.encode(None, "Hello"), [5, 6])
+    places = {
+        (place.group, place.expert): given.use_of(place) for place in leave_one_out(adapter, "expert", None)
+    }
+    assert places["visual", 0] == (0.0, 0.0)
+    assert min(places["text", 0]) > 0

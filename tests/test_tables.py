@@ -9,7 +9,7 @@ import pytest
 
 from smola_demo.__main__ import main
 from smola_demo.metric_files import MetricFileError, read_metrics, write_metrics
-from smola_demo.metrics import bootstrap_ci, mean_ci
+from smola_demo.metrics import MetricError, bootstrap_ci, mean_ci
 from smola_demo.tables import TableError, as_markdown, fill, read_models, side_by_side
 
 ROWS = {"vqa": 40, "caption": 10}
@@ -56,6 +56,12 @@ def test_the_interval_of_a_mean_over_tasks_is_the_normal_one():
     middle = np.mean([part.mean() for part in parts])
     wide = 1.96 * np.sqrt(sum(part.var() / part.size for part in parts)) / 2
     assert (low, high) == pytest.approx((middle - wide, middle + wide), abs=0.06 * wide)
+
+
+@pytest.mark.parametrize("tasks", [[], [[]], [[0.5], []], [[[0.5]]]])
+def test_an_interval_of_nothing_is_refused(tasks):
+    with pytest.raises(MetricError, match="at least one value"):
+        mean_ci(tasks)
 
 
 def test_the_markdown_says_what_was_found(tmp_path):
