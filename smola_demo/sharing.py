@@ -40,7 +40,7 @@ def from_pretrained(
     _, facts = read_config(folder)
     backbone = backbone or load_backbone(facts.get(BASE, EMBEDDED), precision, device)
     adapter, facts = attach_experts(backbone, folder)
-    assert adapter is not None, "read_config lets no LoRA through"  # noqa: S101
+    assert adapter is not None, "read_config lets no LoRA through"  # noqa: S101  told to the type checker
     return backbone, adapter, facts
 
 

@@ -105,7 +105,7 @@ def visit(
                 tally.counts[ask(visitor.http, paths[name], asked, leave=0.2)[0]] += 1
             elif draw < 0.3:
                 # A page of its own: Gradio may lose the stream of a session that joins as its last one ends.
-                visitor.session = f"soak-{seed}-{sum(tally.counts.values())}-{rng.random()}"
+                visitor.session = f"soak-{seed}-{rng.random()}"
                 tally.counts[stopped(visitor, paths[name])] += 1
             else:
                 kind, told = ask(visitor.http, paths[name], asked)
@@ -205,13 +205,16 @@ def main() -> int:
         env=os.environ | {"GRADIO_TEMP_DIR": own.name},
     )
     try:
-        address, until = f"http://127.0.0.1:{port}/", time.monotonic() + LOAD_SECONDS
+        address, began = f"http://127.0.0.1:{port}/", time.monotonic()
         while not loaded(address):
-            if app.poll() is not None or time.monotonic() > until:
+            if app.poll() is not None or time.monotonic() > began + LOAD_SECONDS:
                 print("The app did not come up: its output is above.", file=sys.stderr)
                 return 1
             time.sleep(1)
-        found = soak(address, pictures, 60 * args.minutes, args.visitors, psutil.Process(app.pid))
+        ready = round(time.monotonic() - began, 1)
+        found = {"ready_seconds": ready} | soak(
+            address, pictures, 60 * args.minutes, args.visitors, psutil.Process(app.pid)
+        )
     finally:
         app.terminate()
         app.wait(60)

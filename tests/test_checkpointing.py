@@ -7,6 +7,7 @@ import torch
 from live_bytes import LiveBytes
 from PIL import Image
 from tiny import tiny_backbone
+from tiny_experts import give_outputs
 from tiny_vlm import tiny_folder, tiny_models
 
 from smola_demo.adapter import attach
@@ -40,11 +41,7 @@ def batches(backbone, pack: int = 2):
 def trainable(backbone, config):
     targets = backbone.target_linears(config.target_modules)
     adapter = attach(backbone.model, config, targets, backbone.decoder, backbone.modality_of)
-    generator = torch.Generator().manual_seed(7)
-    with torch.no_grad():
-        for site in adapter.sites:
-            b = site.linear.mixture.experts.B
-            b.copy_(torch.randn(b.shape, generator=generator) * 0.3)
+    give_outputs(adapter)
     for parameter in adapter.parameters():
         parameter.requires_grad_(True)
     return adapter

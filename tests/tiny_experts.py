@@ -18,13 +18,18 @@ def with_experts(config: SmolaConfig = CONFIG, strength: float = 0.3) -> tuple[B
     backbone = tiny_backbone()
     targets = backbone.target_linears(config.target_modules)
     adapter = attach(backbone.model, config, targets, backbone.decoder, backbone.modality_of)
+    give_outputs(adapter, strength)
+    return backbone, adapter
+
+
+def give_outputs(adapter: Adapter, strength: float = 0.3) -> None:
+    """B of a given strength, always the same, and routing far from uniform."""
     generator = torch.Generator().manual_seed(7)
     with torch.no_grad():
         for site in adapter.sites:
             b = site.linear.mixture.experts.B
             b.copy_(torch.randn(b.shape, generator=generator) * strength)
             site.linear.mixture.router.scale.fill_(4.0)
-    return backbone, adapter
 
 
 def tiny_engine(config: SmolaConfig = CONFIG, strength: float = 0.3) -> Engine:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from tiny_experts import give_outputs
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedTokenizerFast
@@ -130,12 +131,7 @@ def experts_on(backbone: FamilyBackbone, config: SmolaConfig = CONFIG, strength:
     """Experts on a backbone for the length of the block; strength 0 leaves them untrained."""
     targets = backbone.target_linears(config.target_modules)
     adapter = attach(backbone.model, config, targets, backbone.decoder, backbone.modality_of)
-    generator = torch.Generator().manual_seed(7)
-    with torch.no_grad():
-        for site in adapter.sites:
-            b = site.linear.mixture.experts.B
-            b.copy_(torch.randn(b.shape, generator=generator) * strength)
-            site.linear.mixture.router.scale.fill_(4.0)
+    give_outputs(adapter, strength)
     try:
         yield adapter
     finally:
