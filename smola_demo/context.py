@@ -7,17 +7,18 @@ from __future__ import annotations
 
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
     from smola_demo.config import Group
+    from smola_demo.smola import Mixture, SmolaLinear
 
 PAD, TEXT, VISUAL = -1, 0, 1
 
@@ -79,7 +80,7 @@ class Step:
     reads_prompt: bool
     kinds: frozenset[int]
     _serves: dict[tuple[Group, ...], Tensor] = field(default_factory=dict["tuple[Group, ...]", Tensor])
-    _share: dict[tuple[Group, ...], Tensor] = field(default_factory=dict["tuple[Group, ...]", Tensor])
+    _at_work: dict[tuple[Group, ...], tuple[slice, Tensor | None]] = field(default_factory=dict[Any, Any])
 
     def serves(self, groups: tuple[Group, ...]) -> Tensor:
         """(b, t, g) bool: whether a group's experts work on a token. Padding is served by none."""
@@ -92,25 +93,35 @@ class Step:
             self._serves[groups] = torch.stack([masks[group] for group in groups], dim=-1)
         return self._serves[groups]
 
-    def span(self, groups: tuple[Group, ...]) -> slice:
-        """The groups from the first to the last that works on some token of this pass."""
-        at_work = {"visual": VISUAL in self.kinds, "text": TEXT in self.kinds, "multimodal": bool(self.kinds)}
-        places = [i for i, group in enumerate(groups) if at_work[group]] or [0]
-        return slice(places[0], places[-1] + 1)
-
-    def share(self, groups: tuple[Group, ...]) -> Tensor:
-        """(b, t, g, 1) float32, 1 where `serves` holds and 0 elsewhere: to multiply weights with."""
-        if groups not in self._share:
-            self._share[groups] = self.serves(groups).float().unsqueeze(-1)
-        return self._share[groups]
+    def at_work(self, groups: tuple[Group, ...]) -> tuple[slice, Tensor | None]:
+        """What this pass runs: the groups from the first to the last that has a token here, all if experts
+        are removed; and what to multiply their weights with, (b, t, g, 1) float32, 1 where `serves` holds and
+        0 elsewhere, None where it would be 1 everywhere.
+        """
+        if groups not in self._at_work:
+            has_token = {
+                "visual": VISUAL in self.kinds,
+                "text": TEXT in self.kinds,
+                "multimodal": bool(self.kinds),
+            }
+            places = [i for i, group in enumerate(groups) if has_token[group]] or [0]
+            span = slice(0, len(groups)) if self.context.removals else slice(places[0], places[-1] + 1)
+            serves = self.serves(groups)[..., span]
+            share = None if bool(serves.all()) else serves.float().unsqueeze(-1)
+            self._at_work[groups] = span, share
+        return self._at_work[groups]
 
 
 @dataclass
 class Call:
-    """The one place where all wrapped linears of a model find the present step."""
+    """The one place where all wrapped linears of a model find the present step.
+
+    observers   called by each of them with itself, its W x and its Mixture, after every mixture that ran
+    """
 
     step: Step | None = None
     enabled: bool = True
+    observers: list[Callable[[SmolaLinear, Tensor, Mixture], None]] = field(default_factory=list[Any])
 
     def checkpoint(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
         """For torch's checkpointing: around a layer's forward pass, and around running it again for backward.

@@ -116,6 +116,7 @@ class Experts(nn.Module):
         super().__init__()
         shape = (len(config.groups), config.num_experts, config.rank)
         self.scaling = config.scaling
+        self._ranks = config.num_experts * config.rank  # of a group, all its experts side by side
         self.A = nn.Parameter(torch.empty(*shape, d).uniform_(-1, 1) / math.sqrt(d))
         self.B = nn.Parameter(torch.zeros(o, *shape))
 
@@ -137,7 +138,7 @@ class Experts(nn.Module):
 
     def up_weights(self, groups: slice) -> Tensor:
         """B of these groups as one matrix (o, g·e·r), a view."""
-        size = math.prod(self.A.shape[1:3])
+        size = self._ranks
         return self.B.flatten(1)[:, groups.start * size : groups.stop * size]
 
     def gram(self) -> Tensor:
@@ -163,8 +164,8 @@ class SmolaMixture(nn.Module):
         experts, groups = self.experts, slice(0, len(self._groups))
         removal = step.context.removals.get(self)
         if self._fuses(x, experts):
-            groups = groups if step.context.removals else step.span(self._groups)
-            routing, down = self._read_at_once(x.float(), step, groups)
+            groups, share = step.at_work(self._groups)
+            routing, down = self._read_at_once(x.float(), groups, share)
         else:
             routing = self.router(x, step)
             down = None if self.router.pools else experts.down(x.to(experts.A.dtype))
@@ -182,18 +183,20 @@ class SmolaMixture(nn.Module):
         quiet = not (torch.is_grad_enabled() or torch.is_autocast_enabled(x.device.type))
         return quiet and not self.pools and experts.A.dtype == torch.float32
 
-    def _read_at_once(self, x: Tensor, step: Step, groups: slice) -> tuple[Routing, Tensor]:
+    def _read_at_once(self, x: Tensor, groups: slice, share: Tensor | None) -> tuple[Routing, Tensor]:
         """What the router decides and the experts' hidden values, for token routing: few, small operations.
 
         A decode step spends more time on starting operations and fetching weights than on computing: this is
-        the router's formula in few operations, over `groups` alone. x (b, t, d) float32.
+        the router's formula in few operations, over `groups` alone. x (b, t, d) float32; `share` as of
+        `Step.at_work`.
         """
         b, t, _ = x.shape
         e, r = self._shape[1:]
         product = F.linear(x, self._inward_weights()[groups].flatten(0, 1)).view(b, t, -1, e + e * r)
         norm = torch.rsqrt(x.square().sum(-1) + NORM_EPSILON)
         logits = product[..., :e] * norm.view(b, t, 1, 1)
-        combine = torch.softmax(logits, dim=-1) * step.share(self._groups)[:, :, groups]
+        combine = torch.softmax(logits, dim=-1)
+        combine = combine if share is None else combine * share
         return Routing(combine.unsqueeze(-1), None), product[..., e:].view(b, t, -1, e, r)
 
     def _inward_weights(self) -> Tensor:
@@ -267,10 +270,10 @@ class SmolaLinear(nn.Module):
         step = call.step
         if step is None:
             raise RuntimeError("no TokenContext: call the model itself, or enter adapter.context(...) first")
-        if x.dim() == 3:
-            return y + self.mixture(x, step).residual.to(y.dtype)
-        residual = self.mixture(x.view(*step.modality.shape, x.shape[-1]), step).residual
-        return y + residual.reshape(y.shape).to(y.dtype)
+        mixture = self.mixture(x if x.dim() == 3 else x.view(*step.modality.shape, x.shape[-1]), step)
+        for observe in call.observers:
+            observe(self, y, mixture)
+        return y + mixture.residual.reshape(y.shape).to(y.dtype)
 
     def merge(self) -> None:
         """Always raises NotImplementedError: the weights depend on the token, no single matrix holds them."""

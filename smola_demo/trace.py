@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from smola_demo.adapter import Adapter
-    from smola_demo.smola import Mixture, SmolaMixture
+    from smola_demo.smola import Mixture, SmolaLinear
 
 PROMPT, ANSWER = 0, 1
 MAX_BYTES = 10**9  # of a file's arrays
@@ -179,32 +179,24 @@ class Recorder:
         self._adapter = adapter
         mixtures = [site.linear.mixture for site in adapter.sites]
         self._gram = torch.stack([mixture.experts.gram() for mixture in mixtures])  # one per site
-        self._base_of: dict[nn.Module, nn.Module] = {
-            site.linear.mixture: site.linear.base_layer for site in adapter.sites
-        }
-        self._bases: dict[nn.Module, Tensor] = {}  # W x itself, until its mixture has run
-        self._seen: dict[nn.Module, tuple[Tensor, Tensor, Tensor, Tensor]] = {}
+        self._seen: dict[SmolaLinear, tuple[Tensor, Tensor, Tensor, Tensor]] = {}
         self._groups = slice(0)  # that the pass under way runs, the same in every mixture
         self.passes: list[tuple[np.ndarray, ...]] = []
         self.modality: list[np.ndarray] = []
         self.phase: list[np.ndarray] = []
 
-    def on_base(self, module: nn.Module, _args: Any, output: Tensor) -> None:
-        """Forward hook of a wrapped linear's base layer: W x."""
-        self._bases[module] = output.detach()
-
-    def on_mixture(self, module: nn.Module, _args: Any, output: Mixture) -> None:
-        """Forward hook of a mixture, which runs after its base layer.
+    def on_linear(self, linear: SmolaLinear, output: Tensor, mixture: Mixture) -> None:
+        """Called by each wrapped linear with its W x and what its mixture did.
 
         Keeps its weights, its hidden values, Bᵀ(W x) and the norm of W x: all that `on_decoder` needs, and
         small, so that no W x stays behind.
         """
-        up = cast("SmolaMixture", module).experts.up_weights(output.groups).detach()
-        base = self._bases.pop(self._base_of[module]).reshape(*output.hidden.shape[:2], -1).float()
+        up = linear.mixture.experts.up_weights(mixture.groups).detach()
+        base = output.detach().reshape(*mixture.hidden.shape[:2], -1).float()
         along = base @ up.float()
         norm: Tensor = cast("Any", torch.linalg).vector_norm(base, dim=-1)
-        self._seen[module] = (output.routing_weights.detach(), output.hidden.detach(), along, norm)
-        self._groups = output.groups
+        self._seen[linear] = (mixture.routing_weights.detach(), mixture.hidden.detach(), along, norm)
+        self._groups = mixture.groups
 
     def _measured(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Of all sites at once, in their order, since many small operations cost more than a few large.
@@ -212,7 +204,7 @@ class Recorder:
         Weight, each expert's output norm, its cosine with W x, all (n, b, t, g, e) and 0 for groups that the
         pass left out; norm of W x (n, b, t).
         """
-        seen = [self._seen[site.linear.mixture] for site in self._adapter.sites]
+        seen = [self._seen[site.linear] for site in self._adapter.sites]
         weight, hidden, along, base = (torch.stack(values) for values in zip(*seen, strict=True))
         hidden, groups = hidden.float(), self._groups
         # ‖B h‖² = hᵀ BᵀB h and ⟨B h, W x⟩ = ⟨h, Bᵀ W x⟩ need no output of any expert.
@@ -280,14 +272,13 @@ def _arrange(values: Tensor, order: list[int], shape: tuple[int, int]) -> np.nda
 
 @contextmanager
 def capture(adapter: Adapter) -> Generator[Recorder]:
-    """Record the routing of every forward pass inside the block, at a few small products; leaves no hook."""
+    """Record the routing of every forward pass inside the block, at a few small products; leaves nothing."""
     recorder = Recorder(adapter)
-    handles = [adapter.decoder.register_forward_hook(recorder.on_decoder)]
+    observers = adapter.call.observers
+    handle = adapter.decoder.register_forward_hook(recorder.on_decoder)
+    observers.append(recorder.on_linear)
     try:
-        for site in adapter.sites:
-            handles.append(site.linear.mixture.register_forward_hook(recorder.on_mixture))
-            handles.append(site.linear.base_layer.register_forward_hook(recorder.on_base))
         yield recorder
     finally:
-        for handle in handles:
-            handle.remove()
+        observers.remove(recorder.on_linear)
+        handle.remove()

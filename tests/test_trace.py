@@ -52,7 +52,8 @@ def recorded(adapter: Adapter, row: int = 0, rows: int = 1) -> RoutingTrace:
 
 
 def hooks(adapter: Adapter) -> int:
-    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in adapter.model.modules())
+    on_modules = sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in adapter.model.modules())
+    return on_modules + len(adapter.call.observers)
 
 
 def random_trace(
