@@ -166,7 +166,7 @@ def build_parser() -> argparse.ArgumentParser:
     push.add_argument("repository", metavar="OWNER/NAME")
     push.add_argument("--private", action="store_true", help="only for you, where it is made anew")
     study = command(
-        "study", "train variants of one run alike and compare them", "study configs/study-cpu.json"
+        "study", "train variants of one run alike and compare them", "study configs/shapes-cpu.json"
     )
     study.add_argument("study", type=Path, metavar="STUDY.json", help="finished arms are not run again")
     bench = command(

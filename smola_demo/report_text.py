@@ -47,9 +47,9 @@ def as_text(command: str, result: dict[str, Any]) -> str:
     if command == "table" and "markdown" in result:
         return result["markdown"]
     if command == "study":
-        from smola_demo.study import as_table
+        from smola_demo.tables import study_as_markdown
 
-        return as_table(result)
+        return study_as_markdown(result)
     if command == "fit":
         return result.get("table") or _parts(result)
     return json.dumps(result, indent=2, ensure_ascii=False)

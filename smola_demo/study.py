@@ -28,7 +28,7 @@ from smola_demo.train import DEV_SEED, state_folder, train
 from smola_demo.train_state import STATE_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
 BATCH_ROWS = 16
 RESULT = "arm.json"
@@ -168,25 +168,3 @@ def compare(results: list[dict[str, Any]]) -> dict[str, Any]:
             }
         )
     return {"tasks": names, "n": len(tasks), "arms": arms}
-
-
-def as_table(result: Mapping[str, Any]) -> str:
-    """The comparison as a Markdown table."""
-    tasks = result["tasks"]
-    first = result["arms"][0]["arm"]
-    lines = [
-        "| arm | parameters | of the backbone | s / step | "
-        + " | ".join(tasks)
-        + f" | mean | against {first} |",
-        "|---" * (len(tasks) + 6) + "|",
-    ]
-    for arm in result["arms"]:
-        low, high = arm["ci95"]
-        versus = f"{arm['difference']:+.3f} [{low:+.3f}, {high:+.3f}]" if arm["arm"] != first else "-"
-        lines.append(
-            f"| {arm['arm']} | {arm['parameters'] / 1e6:.2f} M | {arm['share']:.1%} | "
-            f"{arm['seconds'] / arm['steps']:.1f} | "
-            + " | ".join(f"{arm['tasks'][task]:.3f}" for task in tasks)
-            + f" | {arm['loss']:.3f} | {versus} |"
-        )
-    return "\n".join(lines)

@@ -1,10 +1,12 @@
 """Several models side by side on the same rows, written from their metrics files, never by hand.
 
-In a document a table stands between `<!-- table: NAME=PATH … -->` and `<!-- /table -->`, for `fill` to write.
+In a document a table stands between `<!-- table: NAME=PATH … -->` and `<!-- /table -->`, a study's between
+`<!-- study: PATH -->` and `<!-- /study -->`, PATH what `study --json` printed, for `fill` to write.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
     from smola_demo.metric_files import Judged
 
-MARKED = re.compile(r"(<!-- table: (.*?) -->\n).*?(<!-- /table -->)", re.DOTALL)
+MARKED = re.compile(r"(<!-- (table|study): (.*?) -->\n).*?(<!-- /\2 -->)", re.DOTALL)
 
 
 class TableError(ValueError):
@@ -107,14 +109,53 @@ def as_markdown(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def study_as_markdown(result: Mapping[str, Any]) -> str:
+    """What `study` returns: held-out loss of every arm, in nats a token, and its distance from the first."""
+    tasks = result["tasks"]
+    first = result["arms"][0]["arm"]
+    lines = [
+        "| arm | parameters | of the backbone | s / step | "
+        + " | ".join(tasks)
+        + f" | mean | against {first} |",
+        "|---" * (len(tasks) + 6) + "|",
+    ]
+    for arm in result["arms"]:
+        low, high = arm["ci95"]
+        versus = f"{arm['difference']:+.3f} [{low:+.3f}, {high:+.3f}]" if arm["arm"] != first else "-"
+        lines.append(
+            f"| {arm['arm']} | {arm['parameters'] / 1e6:.2f} M | {arm['share']:.1%} | "
+            f"{arm['seconds'] / arm['steps']:.1f} | "
+            + " | ".join(f"{arm['tasks'][task]:.3f}" for task in tasks)
+            + f" | {arm['loss']:.3f} | {versus} |"
+        )
+    return "\n".join(lines)
+
+
 def fill(text: str, folder: Path) -> str:
-    """The document with every marked table written anew; paths of markers are relative to `folder`."""
+    """The document with every marked table written anew; paths of markers are relative to `folder`.
+
+    Raises TableError or MetricFileError for a marker whose files are missing or do not fit.
+    """
 
     def written(match: re.Match[str]) -> str:
-        made = as_markdown(side_by_side(read_models(shlex.split(match[2]), folder)))
-        return f"{match[1]}\n{made}\n\n{match[3]}"
+        kind, named = match[2], shlex.split(match[3])
+        if kind == "study":
+            made = study_as_markdown(_read_study(folder / " ".join(named)))
+        else:
+            made = as_markdown(side_by_side(read_models(named, folder)))
+        return f"{match[1]}\n{made}\n\n{match[4]}"
 
     return MARKED.sub(written, text)
+
+
+def _read_study(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise TableError(f"{path} cannot be read as a study's results: {error}") from None
+    if not isinstance(found, dict) or not found.get("arms"):
+        raise TableError(f"{path} holds no results of a study: write them with study FILE --json")
+    return found
 
 
 def _check_same_rows(first: tuple[str, Judged], other: tuple[str, Judged]) -> None:

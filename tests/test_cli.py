@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -16,6 +18,8 @@ from smola_demo import bench_peers, commands
 from smola_demo.__main__ import build_parser, main
 from smola_demo.backbone.families import FAMILIES
 from smola_demo.trace import RoutingTrace
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
@@ -198,7 +202,10 @@ def test_every_command_explains_itself_with_an_example():
     commands_of = parser._subparsers._group_actions[0].choices
     assert set(commands_of) >= {"info", "ask", "sweep", "evaluate", "train", "bench", "fetch"}
     for name, sub in commands_of.items():
-        assert f"python -m smola_demo {name}" in sub.format_help()
+        said = sub.format_help()
+        assert f"python -m smola_demo {name}" in said
+        for config in re.findall(r"configs/\S+\.json", said):
+            assert (ROOT / config).is_file(), f"{name}: {config}"
 
 
 @pytest.mark.slow

@@ -11,7 +11,8 @@ from tiny import tiny_backbone
 
 from smola_demo import study as studies
 from smola_demo.config import ConfigError, TrainConfig
-from smola_demo.study import Study, as_table, compare, read_study, run
+from smola_demo.study import Study, compare, read_study, run
+from smola_demo.tables import TableError, fill, study_as_markdown
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 BASE = {
@@ -76,10 +77,19 @@ def test_a_lora_is_an_arm_like_any_other(here):
     result = run(study(smola={}, lora={"method": "lora"}), say=lambda _: None, quiet=True)
     smola, lora = result["arms"]
     assert abs(lora["parameters"] - smola["parameters"]) < 0.05 * smola["parameters"]
-    table = as_table(result).splitlines()
+    table = study_as_markdown(result).splitlines()
     assert table[0].endswith("| mean | against smola |")
     assert [line.split("|")[1].strip() for line in table[2:]] == ["smola", "lora"]
     assert len({line.count("|") for line in table}) == 1
+    Path("result.json").write_text(json.dumps(result))
+    page = "Before\n<!-- study: result.json -->\n<!-- /study -->\nAfter <!-- table -->\n"
+    filled = fill(page, Path())
+    assert "\n".join(["", *table, ""]) in filled
+    assert fill(filled, Path()) == filled
+    for text, said in (("{}", "no results of a study"), ("nonsense", "cannot be read")):
+        Path("result.json").write_text(text)
+        with pytest.raises(TableError, match=said):
+            fill(page, Path())
 
 
 def test_each_task_counts_alike_however_many_rows_it_has():
