@@ -11,6 +11,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -55,7 +56,7 @@ def set_event() -> threading.Event:
 class FakeEngine:
     """token_s, prefill_s and sweep_s: seconds a token, the prompt and one removal take.
 
-    fail: the second step breaks like a bug.
+    fail: the second step breaks like a bug. closed_early: how many calls were ended before they were done.
     """
 
     token_s: float = 0.0
@@ -100,21 +101,28 @@ class FakeEngine:
 
     def answer(self, request: Request, capture: bool = True) -> Iterator[Step | Answer]:
         """A step per word, then the answer."""
-        question = check_question(request.task, request.question)
-        touched = self._touched(request.ablation)
+        with self._running():
+            yield from self._answer(request, capture)
+
+    @contextmanager
+    def _running(self) -> Iterator[None]:
         self.running += 1
         self.idle.clear()
         self.started.set()
         self.most_running = max(self.most_running, self.running)
-        finished = False
         try:
-            yield from self._steps(request, question, touched, capture)
-            finished = True
+            yield
+        except BaseException:
+            self.closed_early += 1
+            raise
         finally:
             self.running -= 1
-            self.closed_early += not finished
             if not self.running:
                 self.idle.set()
+
+    def _answer(self, request: Request, capture: bool) -> Iterator[Step | Answer]:
+        question = check_question(request.task, request.question)
+        yield from self._steps(request, question, self._touched(request.ablation), capture)
 
     def _steps(
         self, request: Request, question: str | None, touched: int, capture: bool
@@ -159,19 +167,23 @@ class FakeEngine:
 
     def compare(self, request: Request) -> Iterator[Progress | Step | Comparison]:
         """Both answers, and differences that depend on the ablation's text only."""
+        with self._running():
+            yield from self._compare(request)
+
+    def _compare(self, request: Request) -> Iterator[Progress | Step | Comparison]:
         if not request.ablation:
             raise FakeError("name the experts to take out, for example visual:3")
         self._touched(request.ablation)
         yield Progress(0, 2, "answering with all experts")
         baseline = None
-        for item in self.answer(replace(request, ablation=""), capture=False):
+        for item in self._answer(replace(request, ablation=""), capture=False):
             if isinstance(item, Answer):
                 baseline = item
             else:
                 yield Progress(0, 2, f"answering with all experts, {item.index + 1} tokens")
         yield Progress(1, 2, f"answering without {request.ablation}")
         ablated = baseline
-        for item in self.answer(request, capture=False):
+        for item in self._answer(request, capture=False):
             if isinstance(item, Step):
                 yield item
             else:
@@ -188,12 +200,16 @@ class FakeEngine:
         self, request: Request, by: str = "expert", expert: str | None = None
     ) -> Iterator[Progress | Sweep]:
         """One effect for every expert, or for every layer or projection of one, and eight random ones."""
+        with self._running():
+            yield from self._sweep(request, by, expert)
+
+    def _sweep(self, request: Request, by: str, expert: str | None) -> Iterator[Progress | Sweep]:
         if by != "expert" and not expert:
             raise FakeError(f"a sweep by {by} looks into one expert: name it, for example visual:3")
         places = self._places(by, expert)
         total = len(places) + 8
         baseline = None
-        for item in self.answer(request, capture=False):
+        for item in self._answer(request, capture=False):
             if isinstance(item, Answer):
                 baseline = item
             else:

@@ -173,8 +173,7 @@ def test_stop_stops(visit, engine, picture):
 
 
 def test_closing_the_tab_frees_the_model_for_others(browser, address, engine, picture):
-    engine.token_s = 2.0
-    engine.idle.clear()
+    engine.token_s, before = 2.0, engine.closed_early
     context = browser.new_context(**SCREENS["wide"])
     first = Visit(context.new_page(), address).open()
     first.upload(picture)
@@ -182,6 +181,7 @@ def test_closing_the_tab_frees_the_model_for_others(browser, address, engine, pi
     first.until("document.querySelector('.answer-text').textContent.length > 0")
     context.close()
     assert engine.idle.wait(30)
+    assert engine.closed_early == before + 1
     engine.token_s = 0.0
 
 

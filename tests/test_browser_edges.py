@@ -191,7 +191,6 @@ def test_the_page_works_behind_a_prefix(browser, assets, picture):
 @pytest.mark.slow
 def test_the_real_page_on_the_embedded_model(browser, tmp_path, picture):
     """`python app.py` as a user starts it: one answer, one ablation. Needs the weights in the cache."""
-    pytest.importorskip("smola_demo.engine")
     number = free_port()
     log = (tmp_path / "app.log").open("w")
     command = [sys.executable, str(ROOT / "app.py"), "--port", str(number)]
@@ -211,11 +210,8 @@ def test_the_real_page_on_the_embedded_model(browser, tmp_path, picture):
         found.tab("ablate")
         found.page.click(".chip[data-group=visual][data-expert='3']")
         found.page.click("#ablate")
-        found.page.wait_for_selector(".comparison[data-state=done], .comparison[data-state=error]")
-        if found.page.is_visible(".comparison-message"):
-            assert "experts" in found.text(".comparison-message")
-        else:
-            assert "modules touched" in found.text(".comparison-facts")
+        found.page.wait_for_selector(".comparison[data-state=done]")
+        assert "modules touched" in found.text(".comparison-facts")
         assert found.errors == []
         context.close()
     finally:

@@ -7,7 +7,6 @@ import errno
 import http.server
 import resource
 import threading
-import time
 from functools import partial
 
 import pytest
@@ -250,7 +249,7 @@ def test_a_network_that_is_cut_during_the_first_download(part, tmp_path, monkeyp
 @pytest.mark.parametrize("name", ["ask_1", "ablate", "rank"])
 def test_a_visitor_who_goes_away_in_the_middle_frees_the_model(tmp_path, monkeypatch, name):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    slow = FakeEngine(layers=2, token_s=0.1, sweep_s=0.1)
+    slow = FakeEngine(layers=2, token_s=1.0, sweep_s=1.0)
     picture = {"path": str(tmp_path / "a.png"), "meta": {"_type": "gradio.FileData"}}
     Image.new("RGB", (8, 8)).save(picture["path"])
     more = {"ask_1": (), "ablate": ("visual:1",), "rank": ("expert", None)}[name]
@@ -263,11 +262,11 @@ def test_a_visitor_who_goes_away_in_the_middle_frees_the_model(tmp_path, monkeyp
             assert slow.started.wait(20)
             next(lines.iter_raw())
         gone.http.close()
+        assert slow.idle.wait(20)
+        assert slow.closed_early == 1
         slow.token_s = slow.sweep_s = 0.0
-        start = time.monotonic()
         other.at_once("begin")
         outputs = other.call("ask_1", picture, "caption", "")
         assert '"state":"done"' in outputs[0].replace(" ", "")
-        assert time.monotonic() - start < 30
         other.http.close()
     assert slow.most_running == 1
