@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from smola_demo import __version__, commands, offline_commands, processes
 from smola_demo.config import GROUPS, PRECISIONS
+from smola_demo.data import GENERATORS
 from smola_demo.report_text import as_text
 
 if TYPE_CHECKING:
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
 EXAMPLES = """examples:
-  python -m smola_demo ask assets/dog.jpg --task caption
-  python -m smola_demo ask assets/shapes.png --task count --question "How many red circles are there?" --json
-  python -m smola_demo ask assets/dog.jpg --task caption --ablate "visual:3@8-15" --routing
-  python -m smola_demo sweep assets/dog.jpg --task caption
+  python -m smola_demo ask assets/cat.jpg --task caption
+  python -m smola_demo ask assets/stars.png --task count --question "How many stars are there?" --json
+  python -m smola_demo ask assets/cat.jpg --task caption --ablate "visual:3@8-15" --routing
+  python -m smola_demo sweep assets/cat.jpg --task caption
   python -m smola_demo data suites && python -m smola_demo evaluate --suite suites/shapes.jsonl --limit 50
   python -m smola_demo train configs/experts-cpu.json --resume --set steps=2000
 """
@@ -195,6 +196,9 @@ def build_parser() -> argparse.ArgumentParser:
     data = command("data", "write suites of drawn rows for evaluate", "data suites --n 100")
     data.add_argument("folder", type=Path, metavar="FOLDER")
     data.add_argument("--n", type=_positive, default=200, metavar="N", help="rows per suite (default 200)")
+    data.add_argument(
+        "--only", nargs="+", choices=tuple(GENERATORS), default=[], help="only these generators"
+    )
     data.add_argument(
         "--hold-out",
         nargs="+",

@@ -64,6 +64,7 @@ def loader(
         sampler=range(first, len(windows)),
         collate_fn=lambda batches: batches,
         num_workers=config.num_workers,
+        multiprocessing_context="fork" if config.num_workers else None,  # workers share the live backbone
         persistent_workers=config.num_workers > 0,
     )
     for batches in coming:

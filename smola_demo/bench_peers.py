@@ -21,7 +21,7 @@ from smola_demo.backbone import load_backbone
 from smola_demo.bench import BenchError, median_of, per_token, spread, timed
 from smola_demo.data import GENERATORS
 from smola_demo.generation import generate
-from smola_demo.lora import attach_lora, matched_rank
+from smola_demo.lora import attach_lora, matched_ranks
 from smola_demo.losses import AnswerLoss
 from smola_demo.packing import batch_of
 
@@ -116,11 +116,7 @@ def _again(backbone: Backbone) -> Backbone:
 
 def _put_lora(backbone: Backbone, config: SmolaConfig) -> None:
     targets = backbone.target_linears(config.target_modules)
-    ranks = {}
-    for path, (_, leaf) in targets.items():
-        linear: Any = backbone.model.get_submodule(path)
-        ranks[leaf] = matched_rank(config, linear.in_features, linear.out_features)
-    attach_lora(backbone.model, targets, ranks)
+    attach_lora(backbone.model, targets, matched_ranks(config, backbone.model, targets))
 
 
 def _xlora(backbone: Backbone, config: SmolaConfig) -> Callable[[Backbone, Encoded], Any]:
@@ -169,6 +165,8 @@ def _training(
             loss(batch).backward()
             optimizer.step()
             optimizer.zero_grad()
+            if backbone.device.type == "cuda":
+                torch.cuda.synchronize()  # else this step's end is counted as the next one's beginning
 
         return step
 

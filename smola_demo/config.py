@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import multiprocessing
 import reprlib
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, Literal, Self, cast, get_args, get_origin, get_type_hints
@@ -256,6 +257,10 @@ class TrainConfig(JsonConfig):
         _require(
             self.method == "smola" or self.stage == "experts",
             f"method '{self.method}' is for the stage experts, not {self.stage}",
+        )
+        _require(
+            not self.num_workers or "fork" in multiprocessing.get_all_start_methods(),
+            "num_workers needs a system that can fork a process: set it to 0 here",
         )
         _require(self.lora_rank >= 0, f"lora_rank must not be negative, not {self.lora_rank}")
         _require(

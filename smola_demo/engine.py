@@ -219,7 +219,8 @@ class Engine:
             raise EngineError(f"'{spec}' takes experts out, but none are loaded: choose some with --experts")
         if spec and self.adapter is not None:
             resolve([spec], self.adapter.config, self.adapter.sites)
-        with enough_memory("read the picture"):
+        # The tokenizer holds how it was last asked to split: two threads must not ask at once.
+        with self._lock, enough_memory("read the picture"):
             return self.backbone.encode(request.image, self.backbone.prompt(request.task, question)), spec
 
     def _stream(

@@ -158,16 +158,18 @@ def predict(
 
 
 def spread(rows: Sequence[Row], count: int) -> list[Row]:
-    """`count` of the rows, taken in turn from each task, evenly over each task's rows."""
+    """`count` of the rows (all, if there are fewer), from each task alike and evenly over each task's rows.
+
+    What a task has too few rows for, the others give.
+    """
     by_task: dict[str, list[Row]] = {}
     for row in rows:
         by_task.setdefault(row.task, []).append(row)
-    wanted = {task: count // len(by_task) + (i < count % len(by_task)) for i, task in enumerate(by_task)}
-    return [
-        own[at * len(own) // wanted[task]]
-        for task, own in by_task.items()
-        for at in range(min(wanted[task], len(own)))
-    ]
+    taken: dict[str, int] = {}
+    for place, task in enumerate(sorted(by_task, key=lambda task: len(by_task[task]))):
+        left, others = count - sum(taken.values()), len(by_task) - place
+        taken[task] = min(len(by_task[task]), -(-left // others))
+    return [own[at * len(own) // taken[task]] for task, own in by_task.items() for at in range(taken[task])]
 
 
 def all_experts(engine: Engine) -> str:

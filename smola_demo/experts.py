@@ -41,7 +41,7 @@ def attach_experts(backbone: Backbone, folder: Path) -> tuple[Adapter | None, di
     """
     with_lora = is_lora(folder)
     config, facts = (None, read_lora_facts(folder)) if with_lora else read_config(folder)
-    _check_base(facts, backbone, folder)
+    check_base(facts, backbone, folder)
     adapter = None
     if config is not None:
         adapter = _attach(backbone, config, folder)
@@ -142,7 +142,7 @@ def _numbers(config: SmolaConfig, linears: Sequence[Any]) -> int:
     return experts * (ranks + config.num_slots * linears[0].in_features)
 
 
-def _check_base(facts: dict[str, Any], backbone: Backbone, folder: Path) -> None:
+def check_base(facts: dict[str, Any], backbone: Backbone, folder: Path) -> None:
     """Experts are only good on the weights they were trained on."""
     base, revision = facts.get(BASE), facts.get("revision")
     if base != backbone.id:

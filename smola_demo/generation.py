@@ -72,10 +72,10 @@ class _Listener:
 
     def scores(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Record the log-prob of each row's greedy choice; the scores themselves go on untouched."""
-        if not self.logprobs:
-            self.first_at = time.perf_counter()
         best, chosen = torch.log_softmax(scores.float(), dim=-1).max(dim=-1)
-        self.logprobs.append(best.cpu())
+        self.logprobs.append(best.cpu())  # waits for a GPU, so the time below is when the token was there
+        if len(self.logprobs) == 1:
+            self.first_at = time.perf_counter()
         if self._on_token is not None:
             self._on_token(int(chosen[0]), float(best[0]), self._recorder)
         return scores

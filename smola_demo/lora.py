@@ -53,6 +53,17 @@ def matched_rank(config: SmolaConfig, d: int, o: int) -> int:
     return round((experts * config.rank * (d + o) + router + len(config.groups)) / (d + o))
 
 
+def matched_ranks(
+    config: SmolaConfig, model: nn.Module, targets: Mapping[str, tuple[int, str]]
+) -> dict[str, int]:
+    """projection → matched rank, for the linears of `model` that experts would wrap."""
+    ranks = {}
+    for path, (_, leaf) in targets.items():
+        linear: Any = model.get_submodule(path)
+        ranks[leaf] = matched_rank(config, linear.in_features, linear.out_features)
+    return ranks
+
+
 def attach_lora(
     model: nn.Module,
     targets: Mapping[str, tuple[int, str]],

@@ -95,8 +95,8 @@ class VisualWordsLoss(nn.Module):
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         self.model = backbone.model
-        self.log_sharpness = nn.Parameter(torch.tensor(FIRST_SHARPNESS).log())
         words = backbone.model.get_input_embeddings().weight.detach().float()
+        self.log_sharpness = nn.Parameter(torch.tensor(FIRST_SHARPNESS, device=words.device).log())
         self.register_buffer("middle", words.mean(0), persistent=False)
         self.register_buffer("words", F.normalize(words - words.mean(0), dim=-1), persistent=False)
         self.length = float((words - words.mean(0)).norm(dim=-1).mean())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 from pathlib import Path
 from typing import Any
 
-from smola_demo.adapter_files import CONFIG_NAME, read_config
+from smola_demo.adapter_files import CONFIG_NAME, WEIGHTS_NAME, read_config
 from smola_demo.data import GENERATORS
+from smola_demo.metric_files import METRICS_NAME, read_metrics
+from smola_demo.tables import as_markdown, side_by_side
 
 # What the training data of the shipped configs may be used for, by the name of their folder.
 DATA_TERMS = {
@@ -23,14 +25,12 @@ OWN = "drawn by smola_demo: Apache-2.0"
 def write_card(folder: str | Path, repo_id: str = "") -> Path:
     """Write README.md beside a saved adapter, for the hub if it is shared there as `repo_id`.
 
-    Raises AdapterError when the folder holds none.
+    Raises AdapterError when the folder holds none, and MetricFileError for metrics that cannot be read.
     """
     folder = Path(folder)
     config, facts = read_config(folder)
-    metrics = folder / "metrics.json"
-    results = json.loads(metrics.read_text(encoding="utf-8")) if metrics.is_file() else None
     groups = ", ".join(config.groups)
-    terms = [f"- {_terms(name)}" for name in facts.get("data", [])]
+    terms = [f"- {terms_of(name)}" for name in facts.get("data", [])]
     named = str(facts.get("base_model_name_or_path"))
     base = f"base_model: {named}\n" if "/" in named else ""  # the embedded one is no model of the hub
     text = f"""---
@@ -49,14 +49,16 @@ Omni-SMoLA experts (arXiv 2312.00968) for the backbone `{facts.get("base_model_n
 | groups | {groups} |
 | experts per group × rank | {config.num_experts} × {config.rank} |
 | routing | {config.routing} |
+| scaling of their outputs, router scale at the start | {config.scaling:g}, {config.router_scale:g} |
 | wrapped linears | {", ".join(config.target_modules)} |
+| trained from | {facts.get("init_experts") or "untrained experts"} |
 | steps, pictures seen | {facts.get("steps")}, {facts.get("samples")} |
 | seconds, device | {facts.get("seconds")}, {facts.get("device")} |
 | weights they were trained on | {facts.get("precision")} ({facts.get("compute")}) |
 | loss, held out (nats per answer token, each answer weighing √length) | {facts.get("dev_loss")} |
 | seed | {facts.get("seed")} |
 
-{_results(results)}
+{_results(folder)}
 ## Data and terms
 
 {chr(10).join(terms)}
@@ -76,7 +78,8 @@ def _usage(facts: dict[str, Any], repo_id: str) -> str:
     return f"\n```bash\n{command}\n```\n"
 
 
-def _terms(name: str) -> str:
+def terms_of(name: str) -> str:
+    """What a source of training data may be used for, in a line."""
     told = OWN if name in GENERATORS else "terms: ask whoever made it"
     return DATA_TERMS.get(name, f"`{name}`, {told}")
 
@@ -86,27 +89,18 @@ def has_adapter(folder: str | Path) -> bool:
     return (Path(folder) / CONFIG_NAME).is_file()
 
 
-def _results(results: dict[str, Any] | None) -> str:
-    if results is None:
+def _results(folder: Path) -> str:
+    """The metrics beside a checkpoint; nothing where they are of other weights or with experts taken out."""
+    if not (folder / METRICS_NAME).is_file():
         return ""
-    tasks = results["tasks"]
-    baselines = ("most_frequent", "question_only") if all("baselines" in t for t in tasks.values()) else ()
-    rows = [
-        f"| {task} | {t['metric']} | {t['value']:.3f} | {t['ci95'][0]:.3f} – {t['ci95'][1]:.3f} | {t['n']} |"
-        + "".join(f" {t['baselines'][name]['value']:.3f} |" for name in baselines)
-        for task, t in tasks.items()
-    ]
-    extra = "".join(f" {name.replace('_', ' ')} |" for name in baselines)
-    return "\n".join(
-        [
-            "## Results",
-            "",
-            f"On held-out rows, {results['compute']}; values are fractions, CIDEr-D 1.0 is 100.",
-            "",
-            "| task | metric | value | 95 % interval | rows |" + extra,
-            "|---|---|---|---|---|" + "---|" * len(baselines),
-            *rows,
-            f"| mean | | {results['mean']:.3f} | | |" + " |" * len(baselines),
-            "",
-        ]
-    )
+    judged = read_metrics(folder)
+    with (folder / WEIGHTS_NAME).open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    if judged.metrics.get("sha256") != sha256 or judged.metrics.get("ablation"):
+        return ""
+    return f"""## Results
+
+Development rows, {judged.metrics["compute"]}, 95 % intervals; values are fractions, CIDEr-D 1.0 is 100.
+
+{as_markdown(side_by_side({"experts": judged}))}
+"""

@@ -65,8 +65,10 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     total = len(rows) * (1 + (options.against is not None) + baselines)
     with _bar(total, "evaluate") as bar:
         result = judge(engine, rows, options.ablate, bar.update, options.against, baselines, training)
+    broken = {sample["row"] for sample in result["failed"]}
+    rows = [row for row in rows if row.id not in broken]
     if options.look:
-        looked = spread(rows, min(len(rows), MAX_LOOKED))
+        looked = spread(rows, MAX_LOOKED)
         with _bar(len(looked), "look") as bar:
             result["looking"] = looking(engine, looked, bar.update)
     if options.checks:
@@ -185,9 +187,10 @@ def data(options: argparse.Namespace) -> dict[str, Any]:
     for path in options.hold_out:
         name = path.resolve().parent.name if path.stem == "data" else path.stem
         files.append(held_out_suite(path, options.folder / f"{name}.jsonl", options.n))
-    if not options.hold_out:
-        with tqdm(total=options.n * len(GENERATORS), unit="row", desc="drawing", file=sys.stderr) as bar:
-            files += make_suite(options.folder, n=options.n, progress=bar.update)
+    if options.only or not options.hold_out:
+        names = options.only or list(GENERATORS)
+        with tqdm(total=options.n * len(names), unit="row", desc="drawing", file=sys.stderr) as bar:
+            files += make_suite(options.folder, names, n=options.n, progress=bar.update)
     return {"suites": [str(path) for path in files]}
 
 

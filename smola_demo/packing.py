@@ -9,6 +9,7 @@ own do not pack.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ import torch
 from torch.utils.data import Dataset
 
 from smola_demo.context import PAD, VISUAL
+from smola_demo.data.images import ImageError
+from smola_demo.data.row import RowError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -130,13 +133,22 @@ class Rows(Dataset[list["Encoded"]]):
         return self._length
 
     def __getitem__(self, index: int) -> list[Encoded]:
-        """Rows of group `index` that fit; where none does, of a group far outside the stream."""
+        """Rows of group `index` that fit; where none does or no picture opens, of one far outside the stream.
+
+        Raises RowError when a hundred groups in turn give none.
+        """
+        broken = ""
         for attempt in range(100):
-            rows = self._encode(self._mixture[index + attempt * 10_000_019])
+            try:
+                rows = self._encode(self._mixture[index + attempt * 10_000_019])
+            except ImageError as error:  # one file must not end a run; the next start would meet it again
+                broken = f", and look at this file: {error}"
+                warnings.warn(f"left out of the training: {error}", stacklevel=2)
+                continue
             if rows:
                 return rows
-        raise ValueError(
-            f"no answer of the data is short enough: raise max_answer_tokens above {self._limit}"
+        raise RowError(
+            f"no answer of the data is short enough: raise max_answer_tokens above {self._limit}{broken}"
         )
 
     def _encode(self, group: Group) -> list[Encoded]:

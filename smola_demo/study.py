@@ -87,7 +87,12 @@ def read_study(path: Path) -> Study:
         raise ConfigError(f"{path} cannot be read as a study: {error}") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path} must hold one JSON object, not {type(values).__name__}")
-    for key, value in values.pop("set", {}).items():
+    changes = values.pop("set", {})
+    objects = [values.get("base"), changes, arms := values.get("arms")]
+    objects += arms.values() if isinstance(arms, dict) else ()
+    if not all(isinstance(value, dict) for value in objects):
+        raise ConfigError(f"{path} is no study: base, set, arms and each arm are JSON objects")
+    for key, value in changes.items():
         override(values["base"], key, value)
     try:
         return Study(**values)

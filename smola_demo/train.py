@@ -32,7 +32,7 @@ from smola_demo.config import HUB
 from smola_demo.data.mixture import Mixture
 from smola_demo.lora import save_lora
 from smola_demo.losses import AnswerLoss, VisualWordsLoss
-from smola_demo.model_card import write_card
+from smola_demo.model_card import terms_of, write_card
 from smola_demo.packing import PackedBatch, Rows, batch_of
 from smola_demo.train_state import Done, load_state, save_state
 from smola_demo.trainable import make_optimizer, make_trainable
@@ -93,6 +93,8 @@ def train(config: TrainConfig, resume: bool = False, quiet: bool = False) -> Tra
         params["log_sharpness"] = module.log_sharpness
     average = Average(params, config.ema)
     loss_module, optimizer = accelerator.prepare(module, make_optimizer(config, params, accelerator.device))
+    # Asked for before the first step: a source without development rows is told then, not after the last.
+    held_out = Mixture(config.data, config.pack, DEV_SEED, config.max_answer_chars, split="dev")
     state = state_folder(config)
     config_text = json.dumps(config.to_dict(), sort_keys=True)
     memory = optimizer.optimizer
@@ -139,11 +141,11 @@ def train(config: TrainConfig, resume: bool = False, quiet: bool = False) -> Tra
     bar.close()
     samples = config.steps * config.batch_size * config.gradient_accumulation * accelerator.num_processes
     with average.in_place():
-        dev_loss = _dev_loss(config, backbone, module, accelerator.device)
+        dev_loss = _dev_loss(config, backbone, module, held_out)
         seconds = time.monotonic() - start
         result = TrainResult(config.output, config.steps, seconds, samples, _mean(losses, RECENT), dev_loss)
         if main:
-            _write(config, backbone, parts, result)
+            _write(config, backbone, parts, result, held_out.tasks())
     accelerator.end_training()
     return result
 
@@ -192,15 +194,14 @@ def _grouped(batches: Iterable[PackedBatch | Batch], size: int) -> Iterable[list
 
 
 @torch.no_grad()
-def _dev_loss(config: TrainConfig, backbone: Backbone, module: nn.Module, device: torch.device) -> float:
+def _dev_loss(config: TrainConfig, backbone: Backbone, module: nn.Module, held_out: Mixture) -> float:
     """Mean loss over development groups: the same mixture, on rows and drawings that training never sees."""
-    mixture = Mixture(config.data, config.pack, DEV_SEED, config.max_answer_chars, split="dev")
     groups = config.dev_groups
-    rows = Rows(backbone, mixture, config.max_answer_tokens, groups)
+    rows = Rows(backbone, held_out, config.max_answer_tokens, groups)
     losses = []
     for first in range(0, groups, config.batch_size):
         batch = batch_of(backbone, [rows[i] for i in range(first, min(groups, first + config.batch_size))])
-        losses.append(float(module(batch.to(device))))
+        losses.append(float(module(batch.to(backbone.device))))
     return sum(losses) / len(losses)
 
 
@@ -242,6 +243,7 @@ def _write(
     backbone: Backbone,
     parts: Trainable,
     result: TrainResult,
+    tasks: Sequence[str],
 ) -> None:
     """The checkpoint: an adapter's two files, or the aligned connector and how it was made."""
     facts: dict[str, Any] = {
@@ -258,12 +260,16 @@ def _write(
         "device": str(backbone.device),
         "parameters": sum(p.numel() for p in parts.params.values()),
         "data": [_source(source.name) for source in config.data],
+        "tasks": list(tasks),
+        "terms": [terms_of(_source(source.name)) for source in config.data],
+        **({"init_experts": config.init_experts} if config.init_experts else {}),
     }
     if config.stage != "experts":
         facts = {"stage": config.stage, **facts}
         tower = config.tune_vision or (bool(config.init_base) and connector.holds_tower(config.init_base))
         connector.save_base(backbone.model, Path(config.output), facts, tower)
-    base = {"base_model_name_or_path": backbone.id, "revision": backbone.revision}
+    revision = backbone.revision if config.stage == "experts" else connector.revision_of(Path(config.output))
+    base = {"base_model_name_or_path": backbone.id, "revision": revision}
     if parts.lora is not None:
         below = {"experts": config.init_experts} if parts.adapter else {}
         save_lora(parts.lora, config.output, base | below | facts)

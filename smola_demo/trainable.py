@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,8 +11,9 @@ from smola_demo.adapter import attach
 from smola_demo.adapter_files import load_weights, read_config
 from smola_demo.backbone import connector
 from smola_demo.backbone.optimizers import adamw_8bit
-from smola_demo.experts import find_experts
-from smola_demo.lora import attach_lora, matched_rank
+from smola_demo.config import ConfigError
+from smola_demo.experts import check_base, find_experts
+from smola_demo.lora import attach_lora, matched_ranks
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,7 +39,11 @@ class Trainable:
 
 
 def make_trainable(config: TrainConfig, backbone: Backbone) -> Trainable:
-    """Put on the backbone what this run trains. Raises AdapterError with one sentence."""
+    """Put on the backbone what this run trains.
+
+    Raises AdapterError, ExpertsError or ConfigError with one sentence: nothing to start from, or made for
+    another base.
+    """
     if config.stage == "experts" and config.method == "lora":
         return _lora(config, backbone)
     experts = config.stage == "experts" or bool(config.experts_output)
@@ -60,8 +64,10 @@ def _experts(config: TrainConfig, backbone: Backbone) -> Adapter:
     )
     start = find_experts(config.init_experts or "none")
     if start:
+        before, facts = read_config(start)
+        check_base(facts, backbone, start)
         load_weights(adapter, start)
-        _keep_outputs(adapter, read_config(start)[0].scaling)
+        _keep_outputs(adapter, before.scaling)
     return adapter
 
 
@@ -75,15 +81,14 @@ def _keep_outputs(adapter: Adapter, trained_at: float) -> None:
 def _lora(config: TrainConfig, backbone: Backbone) -> Trainable:
     """A LoRA on the linears that experts would wrap; over trained experts if `init_experts` names some."""
     targets = backbone.target_linears(config.smola.target_modules)
-    ranks = dict.fromkeys(config.smola.target_modules, config.lora_rank)
-    if not config.lora_rank:
-        for path, (_, leaf) in targets.items():
-            linear: Any = backbone.model.get_submodule(path)
-            ranks[leaf] = matched_rank(config.smola, linear.in_features, linear.out_features)
+    ranks = matched_ranks(config.smola, backbone.model, targets)
+    if config.lora_rank:
+        ranks = dict.fromkeys(ranks, config.lora_rank)
     adapter = None
     below = find_experts(config.init_experts or "none")
     if below:
-        smola, _ = read_config(below)
+        smola, facts = read_config(below)
+        check_base(facts, backbone, below)
         wrapped = backbone.target_linears(smola.target_modules)
         adapter = attach(backbone.model, smola, wrapped, backbone.decoder, backbone.modality_of)
         load_weights(adapter, below)
@@ -93,10 +98,10 @@ def _lora(config: TrainConfig, backbone: Backbone) -> Trainable:
 
 def _connector(config: TrainConfig, backbone: Backbone) -> dict[str, nn.Parameter]:
     """The connector, anew or from `init_base`, and the late blocks of the tower if it is tuned."""
-    if config.init_base:
-        connector.overlay(backbone.model, Path(config.init_base))
-    else:
+    if not config.init_base:
         connector.start(backbone.model, config.seed)
+    elif backbone.state:  # it was laid over the model when that was loaded
+        raise ConfigError(f"no base at {config.init_base} to start from: train it first, or name another")
     late = backbone.model.model.vision_tower.late_parameters() if config.tune_vision else set[str]()
     params = {}
     for name, parameter in backbone.model.named_parameters():

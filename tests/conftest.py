@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 # Before torch or a hub client is imported: no network, and tiny models are fastest on one thread.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -37,12 +38,17 @@ def here(tmp_path, monkeypatch):
     from tiny import tiny_backbone
 
     from smola_demo import study, train
+    from smola_demo.backbone import connector
 
     made = []
 
-    def load(*_args, **_kwargs):
-        made.append(tiny_backbone())
-        return made[-1]
+    def load(*_args, base=None, **_kwargs):
+        backbone = tiny_backbone()
+        if base:
+            backbone.state = connector.overlay(backbone.model, Path(base))
+            backbone.revision = connector.revision_of(Path(base))
+        made.append(backbone)
+        return backbone
 
     monkeypatch.chdir(tmp_path)
     for asking in (train, study):

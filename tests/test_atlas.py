@@ -160,6 +160,11 @@ def test_rows_for_checks_come_from_every_task():
     picked = spread(rows, 7)
     assert [row.task for row in picked] == list("aaabbcc")
     assert len({row.id for row in picked}) == 7
+    few = [row for row in rows if row.task != "a"] + rows[:2]
+    picked = spread(few, 8)
+    assert sorted(row.task for row in picked) == list("aabbbccc")
+    assert len({row.id for row in picked}) == 8
+    assert spread(few, 300) == sorted(few, key=lambda row: "bca".index(row.task))
 
 
 def test_our_own_pictures_as_rows():

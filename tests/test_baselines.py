@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 from collections import Counter
@@ -12,10 +13,11 @@ from tiny_experts import tiny_engine
 
 from smola_demo import commands
 from smola_demo.__main__ import main
+from smola_demo.adapter_files import WEIGHTS_NAME
 from smola_demo.baselines import OTHERS, TRAINING, most_frequent, read_training
 from smola_demo.data.row import Row, RowError, held_out
 from smola_demo.evaluate import WRONG, evaluate, read_suites
-from smola_demo.metric_files import digest
+from smola_demo.metric_files import digest, write_metrics
 from smola_demo.metrics import difference, normalize_vqa, score
 from smola_demo.model_card import _results
 from smola_demo.results import Request
@@ -150,8 +152,11 @@ def test_two_suites_of_one_name_are_refused(suite, tmp_path):
 
 
 @pytest.mark.parametrize("baselines", [False, True])
-def test_the_card_shows_baselines_where_there_are_any(engine, suite, baselines):
+def test_the_card_shows_baselines_where_there_are_any(engine, suite, tmp_path, baselines):
     result = evaluate(engine, read_suites([suite]), baselines=baselines)
-    table = [line for line in _results(result | {"compute": "fp32"}).splitlines() if line.startswith("|")]
-    assert {line.count("|") for line in table} == {6 + 2 * baselines}
+    (tmp_path / WEIGHTS_NAME).write_bytes(b"weights")
+    sha256 = hashlib.sha256(b"weights").hexdigest()
+    write_metrics(result, tmp_path, {"sha256": sha256, "ablation": "", "compute": "fp32"})
+    table = [line for line in _results(tmp_path).splitlines() if line.startswith("|")]
+    assert {line.count("|") for line in table} == {5 + 2 * baselines}
     assert ("question only" in table[0]) == baselines

@@ -204,8 +204,8 @@ def test_every_command_explains_itself_with_an_example():
     for name, sub in commands_of.items():
         said = sub.format_help()
         assert f"python -m smola_demo {name}" in said
-        for config in re.findall(r"configs/\S+\.json", said):
-            assert (ROOT / config).is_file(), f"{name}: {config}"
+        for file in re.findall(r"(?:configs|assets)/[\w-]+\.\w+", said + parser.format_help()):
+            assert (ROOT / file).is_file(), f"{name}: {file}"
 
 
 @pytest.mark.slow

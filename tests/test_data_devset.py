@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+from pathlib import Path
 
 import pytest
 
-from smola_demo.data.__main__ import main
+from smola_demo.__main__ import main
 from smola_demo.data.devset import held_out_suite, make_suite
 from smola_demo.data.row import RowError, held_out, read_rows
 
@@ -71,25 +70,18 @@ def test_the_development_share_of_a_file(tmp_path, own_rows):
 
 
 def test_command_line(tmp_path, own_rows, capsys):
-    assert main([str(tmp_path / "s"), "--n", "4", "--only", "charts", "--hold-out", str(own_rows)]) == 0
-    out = capsys.readouterr().out.split()
-    assert [name.rsplit("/", 1)[1] for name in out] == ["mine.jsonl", "charts.jsonl"]
-    assert (
-        len(read_rows(tmp_path / "s" / "charts.jsonl")) == len(read_rows(tmp_path / "s" / "mine.jsonl")) == 4
-    )
+    folder = tmp_path / "s"
+    command = ["data", str(folder), "--n", "4", "--only", "charts", "--hold-out", str(own_rows), "--json"]
+    assert main(command) == 0
+    files = [Path(name) for name in json.loads(capsys.readouterr().out)["suites"]]
+    assert [path.name for path in files] == ["mine.jsonl", "charts.jsonl"]
+    assert [len(read_rows(path)) for path in files] == [4, 4]
 
 
 def test_command_line_faults(tmp_path, capsys):
-    assert main([str(tmp_path), "--hold-out", str(tmp_path / "gone.jsonl")]) == 1
-    assert capsys.readouterr().err.startswith("There is no data file")
-    assert main([str(tmp_path), "--n", "0"]) == 1
-    with pytest.raises(SystemExit) as caught:
-        main([str(tmp_path), "--only", "songs"])
-    assert caught.value.code == 2
-
-
-def test_help_shows_examples():
-    command = [sys.executable, "-m", "smola_demo.data", "--help"]
-    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert "examples:" in shown
-    assert "--hold-out" in shown
+    assert main(["data", str(tmp_path), "--hold-out", str(tmp_path / "gone.jsonl")]) == 1
+    assert capsys.readouterr().err.startswith("smola_demo: There is no data file")
+    for wrong in (["--n", "0"], ["--only", "songs"]):
+        with pytest.raises(SystemExit) as caught:
+            main(["data", str(tmp_path), *wrong])
+        assert caught.value.code == 2

@@ -93,6 +93,16 @@ def test_answers_do_not_depend_on_what_came_before():
     assert forwards == backwards[::-1]
 
 
+def test_a_prompt_is_read_by_one_thread_at_a_time():
+    """The tokenizer holds how it was last asked to split text: two threads would mix that up."""
+    engine, alone = tiny_engine(), []
+    encode = engine.backbone.encode
+    engine.backbone.encode = lambda *given: (alone.append(engine._lock.locked()), encode(*given))[1]
+    answer_of(engine, request())
+    engine.answer_many([request(), request()])
+    assert alone == [True] * 3
+
+
 def test_closing_the_stream_stops_the_model_and_frees_it():
     engine = tiny_engine()
     stream = engine.answer(replace(request(), max_new_tokens=400))

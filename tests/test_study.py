@@ -110,6 +110,14 @@ def test_each_task_counts_alike_however_many_rows_it_has():
     assert y["ci95"][0] <= 2 <= y["ci95"][1]
 
 
+@pytest.mark.parametrize("change", [{"base": None}, {"set": []}, {"arms": {"a": 3}}, {"arms": []}])
+def test_a_file_of_other_shape_is_one_sentence(here, change):
+    found = {"base": BASE, "set": {}, "output": "runs/s", "arms": {"a": {}}} | change
+    Path("study.json").write_text(json.dumps(found))
+    with pytest.raises(ConfigError, match="JSON objects"):
+        read_study(Path("study.json"))
+
+
 def test_a_file_names_its_base_and_changes_it_once_for_all(here):
     Path("run.json").write_text(json.dumps(BASE))
     Path("study.json").write_text(

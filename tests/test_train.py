@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from tiny import tiny_backbone
 from tiny_vlm import tiny_folder
@@ -17,7 +19,10 @@ from smola_demo.adapter import Adapter, attach
 from smola_demo.adapter_files import WEIGHTS_NAME, load_weights, read_config
 from smola_demo.backbone import connector
 from smola_demo.config import ConfigError, TrainConfig
+from smola_demo.data.row import RowError, held_out
 from smola_demo.engine import Engine
+from smola_demo.experts import ExpertsError
+from smola_demo.model_card import write_card
 from smola_demo.train import train
 from smola_demo.train_state import StateError
 
@@ -67,6 +72,22 @@ def test_a_saved_checkpoint_loads_and_knows_how_it_was_made(here):
     card = Path("out/experts/README.md").read_text()
     assert "| experts per group × rank | 2 × 2 |" in card
     assert "`shapes`, drawn by smola_demo" in card
+    assert (facts["tasks"], facts["terms"]) == (["count"], ["`shapes`, drawn by smola_demo: Apache-2.0"])
+
+
+def test_a_new_checkpoint_does_not_keep_the_figures_of_the_old(here):
+    """Metrics beside a checkpoint are shown only while they are of its weights, with all experts in."""
+    train(config(), quiet=True)
+    folder = Path("out/experts")
+    sha256 = hashlib.sha256((folder / WEIGHTS_NAME).read_bytes()).hexdigest()
+    one = {"metric": "anls", "value": 0.5, "ci95": [0.4, 0.6], "n": 9}
+    facts = {"sha256": sha256, "ablation": "", "compute": "fp32", "mean": 0.5, "tasks": {"read": one}}
+    for change, shown in (({}, True), ({"ablation": "visual:1"}, False), ({"sha256": "other"}, False)):
+        (folder / "metrics.json").write_text(json.dumps(facts | change))
+        assert ("## Results" in write_card(folder).read_text()) == shown
+    (folder / "metrics.json").write_text(json.dumps(facts))
+    train(config(seed=5), quiet=True)
+    assert "## Results" not in (folder / "README.md").read_text()
 
 
 def test_align_trains_the_connector_only(here):
@@ -110,10 +131,65 @@ def test_align_with_experts_beside_trains_both_and_saves_each(here, monkeypatch)
     assert all("multi_modal_projector" in name for name in load_file("out/base/model.safetensors"))
     first = weights("out/beside")
     assert any(bool(value.any()) for name, value in first.items() if name.endswith(".B"))
-    train(config(init_experts="out/beside", steps=1, learning_rate=1e-9), quiet=True)
-    for name, value in weights("out/experts").items():
+    again = config(
+        stage="align",
+        output="out/later",
+        init_base="out/base",
+        experts_output="out/again",
+        init_experts="out/beside",
+        steps=1,
+        learning_rate=1e-9,
+    )
+    train(again, quiet=True)
+    for name, value in weights("out/again").items():
         if name.endswith((".A", ".B")):
             torch.testing.assert_close(value, first[name], atol=1e-6, rtol=0)
+
+
+def test_experts_of_another_base_are_no_start(here):
+    """Those made beside a connector belong to the base that was written with them."""
+    train(config(stage="align", output="out/base", experts_output="out/beside", steps=1), quiet=True)
+    _, facts = read_config("out/beside")
+    assert facts["revision"] == connector.revision_of(Path("out/base"))
+    with pytest.raises(ExpertsError, match="revision"):
+        train(config(init_experts="out/beside", steps=1), quiet=True)
+    assert not Path("out/experts").exists()
+
+
+def test_a_base_that_is_not_there_is_no_start(here):
+    with pytest.raises(ConfigError, match="no base at out/gone"):
+        train(config(stage="align", output="out/base", init_base="out/gone"), quiet=True)
+    assert not Path("out/base").exists()
+
+
+def test_data_without_development_rows_is_told_before_the_first_step(here):
+    """photo_1, photo_2, … count as parts of one picture: all of them on one side."""
+    for i in range(12):
+        Image.new("RGB", (8, 8), (i, 0, 0)).save(f"photo_{i}.png")
+    rows = [
+        {"image": f"photo_{i}.png", "task": "caption", "question": None, "answers": ["a"]} for i in range(12)
+    ]
+    Path("rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    with pytest.raises(RowError, match="names of its pictures"):
+        train(config(data=[{"name": "rows.jsonl"}], steps=1), quiet=True)
+    assert not Path("runs").exists()
+
+
+def test_a_picture_that_does_not_open_is_left_out(here):
+    for i in range(40):
+        Image.new("RGB", (8, 8), (i, 0, 0)).save(f"p{i}.png")
+    rows = [{"image": f"p{i}.png", "task": "caption", "question": None, "answers": ["a"]} for i in range(40)]
+    Path("rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    train_side = [i for i in range(40) if not held_out(f"p{i}.png")]
+    for i in train_side[::2]:
+        Path(f"p{i}.png").write_bytes(b"nothing")
+    with pytest.warns(UserWarning, match="left out of the training"):
+        result = train(config(data=[{"name": "rows.jsonl"}], steps=6, pack=1), quiet=True)
+    assert math.isfinite(result.final_loss)
+    for i in train_side:
+        Path(f"p{i}.png").write_bytes(b"nothing")
+    with pytest.raises(RowError, match="look at this file"), pytest.warns(UserWarning, match="left out"):
+        train(config(data=[{"name": "rows.jsonl"}], steps=6, pack=1, output="out/none"), quiet=True)
 
 
 def test_experts_go_on_at_another_scaling_from_what_they_did(here):

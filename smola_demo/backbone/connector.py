@@ -42,16 +42,17 @@ def start(model: Any, seed: int = 0) -> None:
     """
     generator = torch.Generator().manual_seed(seed)
     connector, tower = model.model.multi_modal_projector, model.model.vision_tower
-    words = model.get_input_embeddings().weight
-    mean, deviation = tower.token_statistics()
+    words = model.get_input_embeddings().weight.detach().float().cpu()  # where the generator draws
+    mean, deviation = (values.cpu() for values in tower.token_statistics())
     share = torch.cat([torch.full((n,), 1 / (3 * n)) for n in tower.config.token_parts()])
     first, second = connector.linear_1, connector.linear_2
     with torch.no_grad():
-        first.weight.normal_(generator=generator).mul_(share.sqrt() / deviation)
-        first.bias.copy_(-first.weight @ mean)
+        inward = torch.empty(first.weight.shape).normal_(generator=generator).mul_(share.sqrt() / deviation)
+        first.weight.copy_(inward)
+        first.bias.copy_(-inward @ mean)
         # GELU of a standard normal has a mean square of 0.425.
         spread = words.std(0).mean() / math.sqrt(0.425 * second.in_features)
-        second.weight.normal_(generator=generator).mul_(spread)
+        second.weight.copy_(torch.empty(second.weight.shape).normal_(generator=generator).mul_(spread))
         second.bias.copy_(words.mean(0))
 
 

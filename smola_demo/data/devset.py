@@ -27,7 +27,8 @@ def make_suite(
     """Draw `n` rows of each generator into FOLDER/NAME.jsonl, pictures in FOLDER/images; returns the files.
 
     At most two rows share a picture. `progress` is called with 1 after each row. The same call writes the
-    same bytes. Raises RowError for a number below 1 and ValueError for an unknown generator or split.
+    same bytes on a machine with the same fonts. Raises RowError for a number below 1 and ValueError for an
+    unknown generator or split.
     """
     if n < 1:
         raise RowError(f"A suite needs at least one row, not {n}.")

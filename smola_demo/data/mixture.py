@@ -1,6 +1,7 @@
 """An endless training stream over several sources, in which item i depends on the seed and on i alone.
 
-So a run resumes at any index, two machines draw the same items, and no development picture ever appears.
+So a run resumes at any index, and no development picture ever appears. Two machines ask the same questions of
+files and shapes alike; drawings with text also depend on the fonts that a machine has (`fonts`).
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from smola_demo.config import DataSource
 
 MAX_ANSWER_CHARS = 120
+_SHOWN = 16  # drawings of a generator that show which tasks it has
 _CYCLE = 1024  # items after which every source has had exactly its share
 
 
@@ -114,6 +116,16 @@ class Mixture:
         """Pictures per file source; generators have no end and are not listed."""
         return {self._sources[s].name: len(groups) for s, groups in self._files.items()}
 
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks of its items; of a generator, those of its first drawings."""
+        found = {row.task for groups in self._files.values() for rows in groups for row in rows}
+        for source in self._sources:
+            if source.name in GENERATORS:
+                shown = [GENERATORS[source.name](seed, self.split) for seed in range(_SHOWN)]
+                drawn = {qa.task for scene in shown for qa in scene.qa}
+                found |= drawn.intersection(source.tasks) if source.tasks else drawn
+        return tuple(task for task in TASKS if task in found)
+
     def __getitem__(self, index: int) -> Group:
         """Item number `index`, from 0 on without end."""
         if index < 0:
@@ -168,7 +180,9 @@ class Mixture:
         ]
         if not kept:
             raise RowError(
-                f"{source.name} has no {self.split} row left: check its tasks and max_answer_chars."
+                f"{source.name} has no {self.split} row left: check its tasks and max_answer_chars, and the "
+                "names of its pictures, which decide on the tenth kept for development (photo_1 and photo_2 "
+                "count as parts of one)."
             )
         return group_by_image(kept)
 
