@@ -104,7 +104,10 @@ def save_base(model: Any, folder: Path, facts: dict[str, Any], tower: bool = Fal
     save_file(tensors, temporary, metadata={"format": "pt"})
     temporary.replace(folder / WEIGHTS)
     parts = {part.requirement: part.sha256 for part in PARTS}
-    write_json(folder / "config.json", {"what": "connector of the embedded backbone", "parts": parts} | facts)
+    what = "connector of the embedded backbone"
+    if tower:
+        what += " and its vision tower: EfficientNet-Lite2, late blocks tuned"
+    write_json(folder / "config.json", {"what": what, "parts": parts} | facts)
 
 
 def holds_tower(folder: str | Path) -> bool:

@@ -101,9 +101,11 @@ def estimate(
 ) -> Estimate:
     """Bytes of a model held as planned, for `batch` rows of one picture, a prompt and an answer.
 
-    Parts that are never quantized are float32 on a CPU and 16-bit on a GPU.
+    Parts that are never quantized are float32 on a CPU and 16-bit on a GPU; those of the embedded model are
+    float32 on both.
     """
-    wide = plan.precision == "fp32" or plan.device.type == "cpu"
+    ours = hasattr(counts.tower, "widest_map") and plan.precision != "bf16"
+    wide = plan.precision == "fp32" or plan.device.type == "cpu" or ours
     vision_bytes = FLOAT if wide else 2
     compute = FLOAT if wide and plan.precision != "bf16" else 2
     language, constants = _linears(counts, plan)
