@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import shlex
 import subprocess
@@ -10,6 +12,9 @@ from pathlib import Path
 import pytest
 
 from smola_demo.__main__ import build_parser
+from smola_demo.adapter_files import WEIGHTS_NAME
+from smola_demo.experts import checkpoint_names
+from smola_demo.model_card import write_card
 from smola_demo.tables import fill
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -77,9 +82,17 @@ def test_the_repository_stays_small_and_speaks_of_itself():
     files = tracked()
     assert sum(path.stat().st_size for path in files) < 40e6
     for path in files:
-        if path.suffix in (".py", ".md", ".json", ".toml", ".txt", ".js", ".css", ".html") and path != Path(
-            __file__
-        ):
+        if path.suffix in (
+            ".py",
+            ".md",
+            ".json",
+            ".toml",
+            ".txt",
+            ".js",
+            ".css",
+            ".html",
+            "",
+        ) and path != Path(__file__):
             text = path.read_text(encoding="utf-8")
             for word in ("/work/", "/opt/", "helper-", "issue #"):
                 assert word not in text, f"{path.relative_to(ROOT)} mentions {word}"
@@ -91,6 +104,19 @@ def test_marked_tables_are_what_their_files_say():
             text = path.read_text(encoding="utf-8")
             command = f"python -m smola_demo table --fill {path.relative_to(ROOT)}"
             assert fill(text, path.parent) == text, f"a table is out of date: {command}"
+
+
+@pytest.mark.parametrize("name", checkpoint_names())
+def test_what_lies_beside_shipped_experts_is_of_their_weights(name, tmp_path):
+    folder = ROOT / "checkpoints" / name
+    sha256 = hashlib.sha256((folder / WEIGHTS_NAME).read_bytes()).hexdigest()
+    for file in ("metrics.json", "atlas.json"):
+        assert json.loads((folder / file).read_text(encoding="utf-8"))["sha256"] == sha256, file
+    for file in (WEIGHTS_NAME, "adapter_config.json", "metrics.json", "scores.json"):
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / file).symlink_to(folder / file)
+    card = write_card(tmp_path / name).read_text(encoding="utf-8")
+    assert card == (folder / "README.md").read_text(encoding="utf-8")
 
 
 def test_files_stay_short():
