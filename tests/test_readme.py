@@ -18,6 +18,7 @@ from smola_demo.model_card import write_card
 from smola_demo.tables import fill
 
 ROOT = Path(__file__).resolve().parents[1]
+SPEAKING = (".py", ".md", ".json", ".toml", ".txt", ".js", ".css", ".html", "")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -82,17 +83,7 @@ def test_the_repository_stays_small_and_speaks_of_itself():
     files = tracked()
     assert sum(path.stat().st_size for path in files) < 40e6
     for path in files:
-        if path.suffix in (
-            ".py",
-            ".md",
-            ".json",
-            ".toml",
-            ".txt",
-            ".js",
-            ".css",
-            ".html",
-            "",
-        ) and path != Path(__file__):
+        if path.suffix in SPEAKING and path != Path(__file__):
             text = path.read_text(encoding="utf-8")
             for word in ("/work/", "/opt/", "helper-", "issue #"):
                 assert word not in text, f"{path.relative_to(ROOT)} mentions {word}"
@@ -110,8 +101,10 @@ def test_marked_tables_are_what_their_files_say():
 def test_what_lies_beside_shipped_experts_is_of_their_weights(name, tmp_path):
     folder = ROOT / "checkpoints" / name
     sha256 = hashlib.sha256((folder / WEIGHTS_NAME).read_bytes()).hexdigest()
-    for file in ("metrics.json", "atlas.json"):
-        assert json.loads((folder / file).read_text(encoding="utf-8"))["sha256"] == sha256, file
+    metrics, atlas = (
+        json.loads((folder / f).read_text(encoding="utf-8")) for f in ("metrics.json", "atlas.json")
+    )
+    assert metrics["sha256"] == atlas["made"]["sha256"] == sha256
     for file in (WEIGHTS_NAME, "adapter_config.json", "metrics.json", "scores.json"):
         (tmp_path / name).mkdir(exist_ok=True)
         (tmp_path / name / file).symlink_to(folder / file)
