@@ -162,6 +162,7 @@ def test_within_one_expert_the_table_sorts_and_saves(ablating, tmp_path):
     sheet.value.save_as(tmp_path / "ranking.csv")
     rows = list(csv.DictReader((tmp_path / "ranking.csv").open()))
     assert len(rows) == 38
+    assert {row["outside_random_range"] for row in rows[:30]} <= {"true", "false"}
     assert sorted(numbers) == pytest.approx(
         sorted(float(r["delta_logprob_nats"]) for r in rows[:30]), abs=6e-4
     )
