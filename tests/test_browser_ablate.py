@@ -112,6 +112,29 @@ def test_text_and_chips_stay_in_step(ablating):
     assert ablating.text(".ablated-heading") == "Without visual:1-2"
 
 
+def test_results_say_what_they_were_asked_when_the_inputs_have_changed(ablating):
+    page = ablating.page
+    ablating.tab("ask")
+    page.click("#ask")
+    ablating.answered()
+    ablating.tab("ablate")
+    page.click(chip("visual", 1))
+    page.click("#ablate")
+    page.wait_for_selector(".comparison[data-state=done]")
+    page.wait_for_selector("#rank:not([disabled])")
+    ranked(ablating)
+    ablating.tab("ask")
+    page.locator("#examples button").nth(1).click()
+    ablating.until("document.querySelector('#question :is(input, textarea)')?.value")
+    assert "beach.png, Caption" in ablating.text(".run-facts")
+    ablating.tab("routing")
+    ablating.until("document.querySelector('.explorer-asked').textContent.startsWith('Caption · answer')")
+    ablating.tab("ablate")
+    ablating.until("document.querySelector('#ablate-on .note').textContent.includes('Count')")
+    assert ablating.text(".comparison-asked") == "Asked: beach.png, Caption"
+    assert ablating.text(".ranking-asked") == "Asked: beach.png, Caption"
+
+
 def test_without_a_picture_or_a_choice_the_page_says_so(visit):
     page = visit.open().page
     visit.tab("ablate")
@@ -191,7 +214,7 @@ def test_two_runs_side_by_side(visit, picture):
     page.wait_for_selector(".contrast-plot.map .main-svg")
     page.wait_for_selector(".contrast-plot.line .main-svg")
     heads = page.locator(".sides h3").all_inner_texts()
-    assert heads == ["A: Caption", "B: Caption"]
+    assert heads == ["A: beach.png, Caption", "B: beach.png, Caption"]
     before = page.evaluate(f"JSON.stringify({MAP}.data[1].z)")
     calls = visit.calls()
     page.locator("input[name=contrast-phase][value=answer]").check(force=True)

@@ -95,7 +95,7 @@ def test_both_sides_answer_and_the_routing_is_compared(picture):
     assert {v["state"] for v in values[:-1]} == {"running"}
     assert values[-2]["verdict"].startswith("B is answering")
     last = values[-1]
-    assert [side["asked"] for side in last["sides"]] == ["Caption", "Count: How many?"]
+    assert [side["asked"] for side in last["sides"]] == ["beach.png, Caption", "beach.png, Count: How many?"]
     assert dict(last["sides"][1]["facts"])["experts taken out"] == "visual:3"
     assert dict(last["sides"][0]["facts"])["modules touched"] == "0"
     assert set(last["routing"]["phases"]) == {"prompt", "answer"}
@@ -141,7 +141,9 @@ def test_a_side_may_run_on_another_checkpoint_or_precision(picture):
 def test_a_side_has_its_own_inputs_or_those_of_the_ask_tab(picture, tmp_path):
     other = tmp_path / "night.png"
     Image.new("RGB", (7, 5), "black").save(other)
-    own = Side({"path": str(other)}, "vqa", "What?", "some", "text:1").request(picture, "count", "How many?")
+    side = Side({"path": str(other)}, "vqa", "What?", "some", "text:1")
+    own = side.request(picture, "count", "How many?")
+    assert side.asked(picture, "count", "How many?") == "night.png, Short question: What?"
     assert (own.image.size, own.task, own.question, own.ablation) == ((7, 5), "vqa", "What?", "text:1")
     open_ = Side(None, "", "left over", "all", "text:1").request(picture, "count", "How many?")
     assert (open_.image.size, open_.task, open_.question, open_.ablation) == (
@@ -217,4 +219,4 @@ def test_a_finished_comparison_is_plain_json():
     answers = [
         list(FakeEngine().answer(Request(image, "caption", ablation=spec)))[-1] for spec in ("", "text:1")
     ]
-    json.dumps(contrast_value(*answers), allow_nan=False)
+    json.dumps(contrast_value(*answers, ("a", "b")), allow_nan=False)

@@ -48,7 +48,7 @@ def test_a_reopened_run_shows_what_was_answered_and_says_what_it_is():
     assert probabilities == pytest.approx(
         np.exp([t["logprob"] for t in run["answer"]["tokens"]]).tolist(), abs=1e-4
     )
-    assert dict(answer["run"])["asked"] == "vqa: What?"
+    assert dict(answer["run"])["asked"] == "Short question: What?"
     assert dict(answer["run"])["confidence"] == f"{100 * np.mean(probabilities):.0f} %"
     said = (
         "Reopened run, not live: made on 2026-01-02 at 03:04 UTC with experts embedded-omni after 4,000 steps"

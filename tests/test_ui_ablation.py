@@ -75,6 +75,7 @@ def test_the_tab_says_what_it_works_on(picture):
     assert json.loads(do.asked(picture, "caption", "left over"))["text"] == "On: beach.png, Caption"
     told = json.loads(do.asked(picture, "count", " How many? "))
     assert told == {"text": "On: beach.png, Count: How many?", "kind": "info"}
+    assert json.loads(do.asked(picture, "vqa", "Why?"))["text"] == "On: beach.png, Short question: Why?"
     assert json.loads(do.asked(None, "caption", None))["kind"] == "hint"
 
 
@@ -128,6 +129,7 @@ def test_ablate_shows_both_answers_and_what_changed(picture):
     value = json.loads(outs[-1][0])
     assert value["state"] == "done"
     assert value["spec"] == "visual:3@8-15"
+    assert value["asked"] == "beach.png, Caption"
     assert len(value["tokens"]) > 3
     facts = dict(value["facts"])
     assert facts["modules touched"] == "24"

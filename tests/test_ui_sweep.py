@@ -39,6 +39,7 @@ def test_a_ranking_runs_with_progress_and_ends_sorted(picture):
     assert done == sorted(done)
     assert {v["total"] for v in values[:-1]} == {24 + 8}
     last = values[-1]
+    assert last["asked"] == "beach.png, Caption"
     deltas = [row["delta"] for row in last["rows"]]
     assert len(deltas) == 24
     assert deltas == sorted(deltas)

@@ -66,7 +66,8 @@ class CompareHandlers(ModelRuns):
 
         def work(flag: threading.Event) -> Iterator[tuple[dict[str, Any]]]:
             wanted = tuple((side.model or "", side.request(picture, task, question)) for side in sides)
-            for value in stream_contrast(self._pair(wanted), flag):
+            a, b = (side.asked(picture, task, question) for side in sides)
+            for value in stream_contrast(self._pair(wanted), flag, (a, b)):
                 yield (value,)
 
         yield from self.follow(work, request)

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from smola_demo.tasks import TASKS
-from smola_demo.ui.ask_tab import LABELS
+from smola_demo.ui.asked import TASK_NAMES
 from smola_demo.ui.contrast import EXPERTS
 from smola_demo.ui.view import view
 from smola_demo.ui.wiring import QUIET, connect_run, run_buttons
@@ -65,7 +64,7 @@ class CompareTab:
 
     def _side(self, name: str, experts: str) -> SideInputs:
         low = name.lower()
-        tasks = [(SAME, ""), *((LABELS.get(task, task.capitalize()), task) for task in TASKS)]
+        tasks = [(SAME, ""), *((label, task) for task, label in TASK_NAMES.items())]
         with gr.Column(min_width=300, elem_id=f"side-{low}"):
             return SideInputs(
                 picture=gr.Image(

@@ -9,6 +9,7 @@ from smola_demo.plots.contrast import contrast
 from smola_demo.plots.palette import scales
 from smola_demo.results import Answer, Progress
 from smola_demo.ui.answer import confidence, make_request
+from smola_demo.ui.asked import asked_of
 from smola_demo.ui.comparison import close, word_diff
 
 if TYPE_CHECKING:
@@ -41,8 +42,14 @@ class Side:
         ablation = {"all": "", "none": ALL_OUT, "some": (self.spec or "").strip()}.get(self.experts)
         if ablation is None or (self.experts == "some" and not ablation):
             raise ValueError("Say which experts to take out, for example visual:3.")
-        asked = (self.task, self.question) if self.task else (task, question)
-        return make_request(self.picture or picture, *asked, ablation)
+        return make_request(*self._inputs(picture, task, question), ablation)
+
+    def asked(self, picture: Any, task: str, question: str | None) -> str:
+        """One line on what this side asks, given the Ask tab's inputs."""
+        return asked_of(*self._inputs(picture, task, question))
+
+    def _inputs(self, picture: Any, task: str, question: str | None) -> tuple[Any, str, str | None]:
+        return self.picture or picture, *((self.task, self.question) if self.task else (task, question))
 
 
 def loaded_name(info: EngineInfo | None) -> str:
@@ -62,8 +69,8 @@ def loaded_note(info: EngineInfo | None) -> dict[str, Any]:
     }
 
 
-def contrast_value(a: Answer, b: Answer) -> dict[str, Any]:
-    """Value of the contrast view for two finished runs."""
+def contrast_value(a: Answer, b: Answer, asked: tuple[str, str]) -> dict[str, Any]:
+    """Value of the contrast view for two finished runs; `asked` says what each was asked."""
     texts = word_diff(a.text, b.text)
     value: dict[str, Any] = {
         "state": "done",
@@ -71,7 +78,7 @@ def contrast_value(a: Answer, b: Answer) -> dict[str, Any]:
         "sides": [
             {
                 "words": words or [("same", "(nothing)")],
-                "asked": _asked(answer),
+                "asked": said,
                 "facts": [
                     ("model", f"{answer.experts}, {answer.compute}"),
                     ("experts taken out", answer.ablation or "none"),
@@ -82,7 +89,7 @@ def contrast_value(a: Answer, b: Answer) -> dict[str, Any]:
                     ("time", f"{answer.timing.prefill_s + answer.timing.decode_s:.1f} s"),
                 ],
             }
-            for answer, words in zip((a, b), texts, strict=True)
+            for answer, words, said in zip((a, b), texts, asked, strict=True)
         ],
         "routing": None,
         "no_routing": _no_routing(a, b),
@@ -121,12 +128,8 @@ def _shape(answer: Answer) -> tuple[Any, ...]:
     return () if trace is None else (trace.groups, trace.layers, trace.projections, trace.weight.shape[-1])
 
 
-def _asked(answer: Answer) -> str:
-    return answer.task.capitalize() + (f": {answer.question}" if answer.question else "")
-
-
 def stream_contrast(
-    items: Iterator[tuple[int, Progress | Step | Answer]], stopped: threading.Event
+    items: Iterator[tuple[int, Progress | Step | Answer]], stopped: threading.Event, asked: tuple[str, str]
 ) -> Iterator[dict[str, Any]]:
     """(side, item) of two runs → values of the contrast view; closes the runs when `stopped` is set."""
     texts, answers = ["", ""], []
@@ -146,6 +149,6 @@ def stream_contrast(
             words = f"{SIDES[side]} is answering, {item.index + 1} tokens …"
             yield {"state": "running", "verdict": words, "texts": list(texts)}
         first, second = answers
-        yield contrast_value(first, second)
+        yield contrast_value(first, second, asked)
     finally:
         close(items)

@@ -14,6 +14,7 @@ import numpy as np
 from smola_demo.plots import RunningRouting, routing_view
 from smola_demo.runs import ENDING, FOLDER, RunError, unpack
 from smola_demo.ui.answer import CONFIDENCE
+from smola_demo.ui.asked import task_asked
 from smola_demo.ui.view import encode
 
 if TYPE_CHECKING:
@@ -59,7 +60,6 @@ def answer_of(run: dict[str, Any], kind: str, said: str) -> dict[str, Any]:
     chances = [math.exp(float(token["logprob"])) for token in answer["tokens"]]
     sure = f"{100 * sum(chances) / len(chances):.0f} %" if chances else "–"
     state = "untrained: nearly uniform" if engine["experts_state"] == "untrained" else engine["experts"]
-    asked = f"{run['task']}: {run['question']}" if run["question"] else run["task"]
     return {
         "state": "done",
         "origin": kind,
@@ -68,7 +68,7 @@ def answer_of(run: dict[str, Any], kind: str, said: str) -> dict[str, Any]:
         "message": said,
         "tokens": [[token["text"], round(p, 4)] for token, p in zip(answer["tokens"], chances, strict=True)],
         "run": [
-            ("asked", str(asked)),
+            ("asked", task_asked(run["task"], run["question"])),
             ("time then", f"{float(timing['prefill_s']) + float(timing['decode_s']):.1f} s"),
             ("tokens", str(len(chances))),
             ("confidence", sure),

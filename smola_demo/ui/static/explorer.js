@@ -89,7 +89,7 @@ const picture = async ({ data }) => {
 
 const asked = ({ task, question, ablation, answer }) => {
   const parts = [
-    `Task ${task}`,
+    props.tasks[task] ?? task,
     question && `question "${question}"`,
     ablation && `without ${ablation}`,
     `answer "${answer.text}"`,

@@ -83,7 +83,7 @@ const drawCard = (pen, { record, image }, text, maps, reach) => {
   pen.drawImage(image, pad, pad, image.width * scale, image.height * scale);
   const x = pad + left + 40;
   const wide = width - x - pad;
-  const task = value?.tasks?.[record.task] ?? capital(record.task);
+  const task = value?.tasks?.[record.task] ?? record.task;
   let y = write(pen, record.ablation ? `${task}, without ${record.ablation}` : task, x, pad - 8, { size: 19, colour: soft, width: wide });
   if (record.question) y = write(pen, record.question, x, y + 4, { size: 25, weight: 700, colour: ink, width: wide, most: 2 });
   write(pen, text || "(nothing)", x, y + 10, { size: 34, colour: ink, width: wide, most: 5 });
@@ -97,8 +97,6 @@ const drawCard = (pen, { record, image }, text, maps, reach) => {
   const with_ = experts === "none" ? "no experts" : `experts ${experts}${state === "trained" ? ` after ${steps} steps` : ", untrained"}`;
   write(pen, `${name}, ${with_} · ${dated(record.when)} · smola_demo`, pad, height - pad - 18, { size: 15, colour: soft, width: width - 2 * pad });
 };
-
-const capital = (text) => text[0].toUpperCase() + text.slice(1);
 
 // What a card needs, made ready once per run: {record, image, routing or null}
 const ready = async (record) => {
