@@ -112,6 +112,22 @@ def test_text_and_chips_stay_in_step(ablating):
     assert ablating.text(".ablated-heading") == "Without visual:1-2"
 
 
+def test_without_any_experts_no_divergence_is_drawn(ablating):
+    page = ablating.page
+    page.get_by_role("button", name="No experts", exact=True).click()
+    ablating.until(f"{SPEC} === '*:*'")
+    page.click("#ablate")
+    page.wait_for_selector(".comparison[data-state=done]")
+    assert "no routing left to compare" in ablating.text(".divergence-none")
+    assert not page.is_visible(".divergence")
+    page.wait_for_selector("#ablate:not([disabled])")
+    page.click(chip("text", 1))
+    ablating.until(f"{SPEC} !== '*:*'")
+    page.click("#ablate")
+    page.wait_for_selector(".divergence-plot .main-svg")
+    assert ablating.text(".divergence-none") == ""
+
+
 def test_results_say_what_they_were_asked_when_the_inputs_have_changed(ablating):
     page = ablating.page
     ablating.tab("ask")

@@ -158,6 +158,14 @@ def test_a_spec_that_does_not_fit_is_one_sentence(picture, spec, said, capsys):
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize("spec", ["*:*", "visual:*;*:*"])
+def test_where_no_routing_is_left_a_sentence_stands_for_the_chart(picture, spec):
+    *_, last = ablate(ablation_handlers(), picture, "caption", None, spec)
+    value = json.loads(last[0])
+    assert value["divergence"] is None
+    assert value["divergence_said"].startswith("No group keeps two experts in any layer")
+
+
 def test_stopping_a_comparison_closes_it(picture):
     engine = FakeEngine()
     flag = threading.Event()

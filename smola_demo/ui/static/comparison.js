@@ -70,6 +70,8 @@ smola.live(props, watch, (next) => {
   );
   find(".strip-note").textContent = next.strip_note;
   strip(next.tokens, next.reach);
+  find(".divergence").hidden = !next.divergence;
+  find(".divergence-none").textContent = next.divergence ? "" : next.divergence_said;
   plot.setAttribute("aria-label", next.divergence_said);
   chart();
 });
