@@ -82,7 +82,7 @@ class FakeEngine:
             licence="Apache-2.0",
             experts="none" if self.state == "none" else "embedded-omni",
             experts_state=self.state,
-            experts_steps=4000 if self.state == "trained" else 0,
+            experts_steps=4000 if self.state in ("trained", "lora") else 0,
             experts_sha256="f00d" * 16,
             routing="token",
             groups=self.groups,

@@ -219,7 +219,7 @@ def test_two_runs_side_by_side(visit, picture):
     assert "Another checkpoint or precision loads" in visit.text("#compare-note")
     page.click("#compare")
     page.wait_for_selector(".contrast[data-state=done]")
-    assert "B answers without experts" in visit.text(".contrast-none")
+    assert "B answers without a mixture of experts" in visit.text(".contrast-none")
     assert not page.is_visible(".contrast-plot.map")
 
     page.wait_for_selector("#compare:not([disabled])")

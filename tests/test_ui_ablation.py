@@ -52,7 +52,8 @@ def test_text_beyond_the_chips_is_said_not_lost(text):
     [
         ("<b>", "Cannot read '<b>': write group:experts"),
         ("audio:1", "No expert group 'audio': there are visual, text, multimodal."),
-        ("visual:8", "No expert 8: each group has 0 to 7."),
+        ("visual:8", "No expert visual:8: each group has 0 to 7."),
+        ("visual:1@77", "No experts in layer 77: wrapped layers are 0-29."),
         ("twist!visual:1", "Unknown kind of ablation 'twist'"),
     ],
 )
@@ -64,7 +65,8 @@ def test_text_that_is_no_spec_gets_a_sentence_at_once(text, said):
 
 def test_without_experts_there_is_nothing_to_choose():
     assert (
-        chosen("", groups=(), state="none")["note"] == "No experts are loaded, so there is none to take out."
+        chosen("", groups=(), state="none")["note"]
+        == "No mixture of experts is loaded, so there is none to take out."
     )
     do = ablation_handlers(FakeEngine(state="none", groups=()))
     assert [b["interactive"] for b in do.buttons()] == [False, False, False]

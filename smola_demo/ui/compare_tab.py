@@ -46,8 +46,8 @@ class CompareTab:
         """Place the two sides, which stand below each other on a phone, and what came out."""
         with gr.Column(elem_id="compare-panel"):
             gr.HTML(
-                "<h2>Two runs side by side</h2><p>What a side leaves open comes from the Ask tab. As it "
-                "stands, the experts are compared with the plain backbone.</p>",
+                "<h2>Two runs side by side</h2><p>What a side leaves open comes from the Ask tab. As "
+                "first set, a mixture of experts is compared with its plain backbone.</p>",
                 elem_classes="panel-head",
             )
             self.note = view("note", {}, label="What is loaded", elem_id="compare-note")
@@ -120,4 +120,12 @@ class CompareTab:
     @property
     def waiting(self) -> list[Any]:
         """Components that change when the engine is there."""
-        return [self.note, self.compare_button, self.stop_button, self.a.model, self.b.model]
+        return [
+            self.note,
+            self.compare_button,
+            self.stop_button,
+            self.b.experts,
+            self.b.spec,
+            self.a.model,
+            self.b.model,
+        ]

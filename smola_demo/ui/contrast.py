@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from smola_demo.ablation_spec import AblationSpec, check_names
 from smola_demo.plots.contrast import contrast
 from smola_demo.plots.palette import scales
 from smola_demo.results import Answer, Progress
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 ALL_OUT = "*:*"
 EXPERTS = (("all experts", "all"), ("no experts: the plain backbone", "none"), ("some taken out", "some"))
 SIDES = ("A", "B")
+NONE_TO_TAKE_OUT = (
+    'No mixture of experts is loaded, so none can be taken out: choose "all experts" on both sides.'
+)
 
 
 @dataclass(frozen=True)
@@ -37,11 +41,19 @@ class Side:
     spec: str | None
     model: str = ""
 
-    def request(self, picture: Any, task: str, question: str | None) -> Request:
-        """What this side asks, given the Ask tab's inputs. Raises ValueError with one sentence."""
+    def request(self, picture: Any, task: str, question: str | None, info: EngineInfo) -> Request:
+        """What this side asks, given the Ask tab's inputs and what is loaded.
+
+        Raises ValueError with one sentence, so that no side runs for nothing.
+        """
         ablation = {"all": "", "none": ALL_OUT, "some": (self.spec or "").strip()}.get(self.experts)
         if ablation is None or (self.experts == "some" and not ablation):
             raise ValueError("Say which experts to take out, for example visual:3.")
+        spec = AblationSpec.parse(ablation)
+        if spec and not self.model:  # what another model has is known once it is loaded
+            if not info.groups:
+                raise ValueError(NONE_TO_TAKE_OUT)
+            check_names(spec, info.groups, info.num_experts, info.layers, info.projections)
         return make_request(*self._inputs(picture, task, question), ablation)
 
     def asked(self, picture: Any, task: str, question: str | None) -> str:
@@ -63,7 +75,9 @@ def loaded_note(info: EngineInfo | None) -> dict[str, Any]:
         return {}
     text = f"Loaded is {info.backbone_name} in {info.compute}"
     if not info.groups:
-        return {"text": f"{text}, without experts: two questions can be compared, but no routing."}
+        return {
+            "text": f"{text}, without a mixture of experts: two questions can be compared, but no routing."
+        }
     return {
         "text": f"{text}, experts {info.experts}. Another checkpoint or precision loads when it is asked."
     }
@@ -116,7 +130,7 @@ def _no_routing(a: Answer, b: Answer) -> str:
     """Why there is no routing to compare; empty when there is."""
     for side, answer in zip(SIDES, (a, b), strict=True):
         if answer.trace is None or not (answer.trace.weight > 0).any():
-            return f"{side} answers without experts, so there is no routing to hold against the other's."
+            return f"{side} answers without a mixture of experts, so there is no routing to compare."
     if _shape(a) != _shape(b):
         return "The experts of A and B are not of one shape, so their routing cannot be held together."
     return ""
