@@ -98,6 +98,21 @@ def test_a_run_without_routing_reopens():
 
 
 @pytest.mark.parametrize(
+    ("state", "note_says", "fact"),
+    [
+        ("lora", "with the LoRA embedded-omni after 4,000 steps.", "embedded-omni: a LoRA, no mixture"),
+        ("none", "with no experts.", "none"),
+    ],
+)
+def test_a_run_without_a_mixture_says_what_answered(state, note_says, fact):
+    answer, shown, _, note = opened(made(FakeEngine(groups=(), state=state)))
+    assert note_says in note["text"]
+    assert dict(answer["engine"])["experts"] == fact
+    assert ("a LoRA without a mixture" in shown["notice"]) == (state == "lora")
+    assert "with untrained experts." in opened(made(FakeEngine(state="untrained")))[3]["text"]
+
+
+@pytest.mark.parametrize(
     ("path", "value"),
     [
         (("when",), "yesterday"),

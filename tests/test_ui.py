@@ -282,7 +282,7 @@ def test_training_state_is_always_on_screen(state, said):
 
 def test_without_experts_the_map_says_so(picture):
     do = handlers(FakeEngine(state="none", groups=(), experts=0, layers=0))
-    assert "No experts are loaded" in json.loads(do.loaded()[1])["notice"]
+    assert "No mixture of experts is loaded" in json.loads(do.loaded()[1])["notice"]
     *_, last = ask(do, picture, "caption", None)
     assert json.loads(last[0])["state"] == "done"
 

@@ -13,6 +13,7 @@ from smola_demo.results import Answer, Request, Step
 from smola_demo.runs import run_record
 from smola_demo.tasks import TASKS, check_question, get_task
 from smola_demo.ui.examples import uploaded
+from smola_demo.ui.shipped import NO_MIXTURE
 
 if TYPE_CHECKING:
     import threading
@@ -91,7 +92,7 @@ def empty_map(info: EngineInfo | None) -> dict[str, Any]:
     if info is None:
         value["notice"] = "The map appears when the model is loaded."
     elif not groups:
-        value["notice"] = "No experts are loaded: choose a checkpoint with --experts to see routing."
+        value["notice"] = NO_MIXTURE.format(what="there is no routing to see")
     else:
         value["notice"] = (
             "Ask something: the map fills while the model reads and answers. Click a cell to pick its expert."

@@ -73,6 +73,10 @@ const drawMaps = (pen, maps, reach, x, y, width, height) => {
 
 const dated = (when) => new Date(when).toISOString().slice(0, 16).replace("T", " ") + " UTC";
 
+// What answered beside the backbone, in a few words.
+const expertsOf = ({ experts, experts_state: state, experts_steps: steps }) =>
+  ({ none: "no experts", untrained: "untrained experts" })[state] ?? `${state === "lora" ? "the LoRA" : "experts"} ${experts} after ${steps} steps`;
+
 // Draw a run. text: the answer so far; maps and reach: see mapsOf, absent without routing.
 const drawCard = (pen, { record, image }, text, maps, reach) => {
   const { ground, text: ink, soft } = inks();
@@ -93,9 +97,7 @@ const drawCard = (pen, { record, image }, text, maps, reach) => {
     const said = `Routing weight of ${experts} experts (rows) in layers ${layers[0]} to ${layers.at(-1)} (columns), minus uniform 1/${experts}; amber above, purple below, up to ±${reach.toPrecision(2)}.`;
     write(pen, said, x, 552, { size: 15, colour: soft, width: wide, most: 2 });
   }
-  const { experts, experts_state: state, experts_steps: steps, backbone_name: name } = record.engine;
-  const with_ = experts === "none" ? "no experts" : `experts ${experts}${state === "trained" ? ` after ${steps} steps` : ", untrained"}`;
-  write(pen, `${name}, ${with_} · ${dated(record.when)} · smola_demo`, pad, height - pad - 18, { size: 15, colour: soft, width: width - 2 * pad });
+  write(pen, `${record.engine.backbone_name}, ${expertsOf(record.engine)} · ${dated(record.when)} · smola_demo`, pad, height - pad - 18, { size: 15, colour: soft, width: width - 2 * pad });
 };
 
 // What a card needs, made ready once per run: {record, image, routing or null}
