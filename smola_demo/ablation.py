@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from smola_demo.ablation_spec import ALL, KINDS, AblationError, AblationSpec, Term, ranges, short
+from smola_demo.ablation_spec import ALL, KINDS, AblationError, AblationSpec, Term, check_names
 from smola_demo.context import Removal
 
 if TYPE_CHECKING:
@@ -42,8 +42,9 @@ def resolve(specs: Sequence[AblationSpec], config: SmolaConfig, sites: Sequence[
     """
     touched = [0] * len(specs)
     removals: dict[nn.Module, Removal] = {}
+    layers, projections = ({site.layer for site in sites}, {site.projection for site in sites})
     for spec in specs:
-        _check(spec, config, sites)
+        check_names(spec, config.groups, config.num_experts, layers, projections)
     renormalize = torch.tensor([spec.kind == "renormalize" for spec in specs])
     mean = torch.tensor([spec.kind == "mean" for spec in specs])
     for site in sites:
@@ -77,29 +78,3 @@ def _is_at(site: Site, name: str) -> bool:
     if name in BLOCKS:
         return any(word in site.path.rsplit(".", 1)[0].rsplit(".", 1)[-1] for word in BLOCKS[name])
     return site.projection == name
-
-
-def _check(spec: AblationSpec, config: SmolaConfig, sites: Sequence[Site]) -> None:
-    layers = {site.layer for site in sites}
-    projections = {site.projection for site in sites}
-    for term in spec.terms:
-        if term.group not in (*config.groups, ALL):
-            raise AblationError(
-                f"no expert group '{short(term.group)}': there are {', '.join(config.groups)}"
-            )
-        for expert in term.experts or ():
-            if expert >= config.num_experts:
-                raise AblationError(
-                    f"no expert {term.group}:{expert}: each group has 0 to {config.num_experts - 1}"
-                )
-        for layer in term.layers or ():
-            if layer not in layers:
-                raise AblationError(
-                    f"no experts in layer {layer}: wrapped layers are {ranges(tuple(sorted(layers)))}"
-                )
-        for name in term.where or ():
-            if name not in BLOCKS and name not in projections:
-                raise AblationError(
-                    f"no projection '{short(name)}': "
-                    f"there are {', '.join(sorted(projections))}, and attn and mlp"
-                )

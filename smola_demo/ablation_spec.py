@@ -16,11 +16,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
 
 Kind = Literal["zero", "renormalize", "mean"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 ALL = "*"
+BLOCKS = ("attn", "mlp")
 MAX_CHARS = 2000  # with the bound on numbers, so that no text asks for much memory
 _TERM = re.compile(r"(?P<group>[^:@/]+):(?P<experts>[^:@/]+)(@(?P<layers>[^:@/]+))?(/(?P<where>[^:@/]+))?")
 
@@ -76,6 +80,33 @@ class AblationSpec:
         if not terms:
             raise AblationError(f"'{short(text)}' names no expert: write for example visual:3 or text:*")
         return cls(terms, kind)  # type: ignore[arg-type]  # kind was checked against KINDS
+
+
+def check_names(
+    spec: AblationSpec,
+    groups: Sequence[str],
+    num_experts: int,
+    layers: Collection[int],
+    projections: Collection[str],
+) -> None:
+    """Raise AblationError when a spec names a group, expert, layer or projection that is not there."""
+    for term in spec.terms:
+        if term.group not in (*groups, ALL):
+            raise AblationError(f"no expert group '{short(term.group)}': there are {', '.join(groups)}")
+        for expert in term.experts or ():
+            if expert >= num_experts:
+                raise AblationError(f"no expert {term.group}:{expert}: each group has 0 to {num_experts - 1}")
+        for layer in term.layers or ():
+            if layer not in layers:
+                raise AblationError(
+                    f"no experts in layer {layer}: wrapped layers are {ranges(tuple(sorted(layers)))}"
+                )
+        for name in term.where or ():
+            if name not in BLOCKS and name not in projections:
+                raise AblationError(
+                    f"no projection '{short(name)}': "
+                    f"there are {', '.join(sorted(projections))}, and attn and mlp"
+                )
 
 
 def _term(text: str) -> Term:

@@ -41,7 +41,8 @@ class Under:
     """The given answer under one ablation.
 
     deltas       per answer token, log-prob without the experts minus with them (nats)
-    divergence   per wrapped layer, Jensen-Shannon divergence (nats) of the remaining experts' routing
+    divergence   per wrapped layer, Jensen-Shannon divergence (nats) of the remaining experts' routing, NaN
+                 where no group keeps two
     same_answer  whether free, greedy decoding without the experts would say the same
     own          what it says instead, token ids, where asked for
     """

@@ -89,7 +89,8 @@ class Comparison:
     """One request answered twice, without and with an ablation, the same baseline answer scored by both.
 
     delta_logprobs: per token of the baseline answer, ablated minus baseline, nats, both teacher-forced.
-    divergence: Jensen-Shannon divergence (nats) of the remaining routing per layer, over the same tokens.
+    divergence: Jensen-Shannon divergence (nats) of the remaining routing per layer, over the same tokens; NaN
+    in a layer where no group keeps two experts.
     """
 
     baseline: Answer
@@ -103,7 +104,10 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Effect:
-    """What taking one expert (or one expert's layer or projection) out does to the baseline answer."""
+    """What taking one expert (or one expert's layer or projection) out does to the baseline answer.
+
+    js: mean over layers of the divergence of the remaining routing, 0 where none remains to be compared.
+    """
 
     group: str
     expert: int

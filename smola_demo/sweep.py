@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING
 
@@ -110,13 +111,14 @@ def sweep(
 
 def _effect(given: GivenAnswer, place: Place, under: Under, changed: str | None, same: str) -> Effect:
     weight, contribution = given.use_of(place)
+    moved = [js for js in under.divergence if math.isfinite(js)]
     return Effect(
         group=place.group,
         expert=place.expert,
         where=place.where,
         spec=str(place.spec),
         delta_logprob=sum(under.deltas),
-        js=float(np.mean(under.divergence)),
+        js=float(np.mean(moved)) if moved else 0.0,
         weight=weight,
         contribution=contribution,
         answer_changed=changed is not None,

@@ -130,7 +130,7 @@ class Explorer:
 
 
 RECORDS = {"trained": made(), "again": made("and now?", "maroon"), "untrained": made(state="untrained"),
-           "none": made(groups=(), state="none")}  # fmt: skip
+           "none": made(groups=(), state="none"), "lora": made(groups=(), state="lora")}  # fmt: skip
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ softmax over pseudo-random logits that drifts from step to step, so that a live 
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import threading
 import time
@@ -81,7 +82,7 @@ class FakeEngine:
             licence="Apache-2.0",
             experts="none" if self.state == "none" else "embedded-omni",
             experts_state=self.state,
-            experts_steps=4000 if self.state == "trained" else 0,
+            experts_steps=4000 if self.state in ("trained", "lora") else 0,
             experts_sha256="f00d" * 16,
             routing="token",
             groups=self.groups,
@@ -192,7 +193,8 @@ class FakeEngine:
         assert isinstance(ablated, Answer)
         rng = np.random.default_rng(self._seed(request))
         deltas = tuple(float(d) for d in rng.normal(-0.3, 0.5, len(baseline.tokens)))
-        moved = tuple(float(d) for d in np.abs(rng.normal(0, 0.004, self.layers)))
+        left = not request.ablation.endswith("*:*")
+        moved = tuple(float(d) if left else math.nan for d in np.abs(rng.normal(0, 0.004, self.layers)))
         changed = baseline.text != ablated.text
         yield Comparison(baseline, ablated, sum(deltas), deltas, moved, tuple(range(self.layers)), changed)
 

@@ -112,6 +112,45 @@ def test_text_and_chips_stay_in_step(ablating):
     assert ablating.text(".ablated-heading") == "Without visual:1-2"
 
 
+def test_without_any_experts_no_divergence_is_drawn(ablating):
+    page = ablating.page
+    page.get_by_role("button", name="No experts", exact=True).click()
+    ablating.until(f"{SPEC} === '*:*'")
+    page.click("#ablate")
+    page.wait_for_selector(".comparison[data-state=done]")
+    assert "no routing left to compare" in ablating.text(".divergence-none")
+    assert not page.is_visible(".divergence")
+    page.wait_for_selector("#ablate:not([disabled])")
+    page.click(chip("text", 1))
+    ablating.until(f"{SPEC} !== '*:*'")
+    page.click("#ablate")
+    page.wait_for_selector(".divergence-plot .main-svg")
+    assert ablating.text(".divergence-none") == ""
+
+
+def test_results_say_what_they_were_asked_when_the_inputs_have_changed(ablating):
+    page = ablating.page
+    ablating.tab("ask")
+    page.click("#ask")
+    ablating.answered()
+    ablating.tab("ablate")
+    page.click(chip("visual", 1))
+    page.click("#ablate")
+    page.wait_for_selector(".comparison[data-state=done]")
+    page.wait_for_selector("#rank:not([disabled])")
+    ranked(ablating)
+    ablating.tab("ask")
+    page.locator("#examples button").nth(1).click()
+    ablating.until("document.querySelector('#question :is(input, textarea)')?.value")
+    assert "beach.png, Caption" in ablating.text(".run-facts")
+    ablating.tab("routing")
+    ablating.until("document.querySelector('.explorer-asked').textContent.startsWith('Caption · answer')")
+    ablating.tab("ablate")
+    ablating.until("document.querySelector('#ablate-on .note').textContent.includes('Count')")
+    assert ablating.text(".comparison-asked") == "Asked: beach.png, Caption"
+    assert ablating.text(".ranking-asked") == "Asked: beach.png, Caption"
+
+
 def test_without_a_picture_or_a_choice_the_page_says_so(visit):
     page = visit.open().page
     visit.tab("ablate")
@@ -162,6 +201,7 @@ def test_within_one_expert_the_table_sorts_and_saves(ablating, tmp_path):
     sheet.value.save_as(tmp_path / "ranking.csv")
     rows = list(csv.DictReader((tmp_path / "ranking.csv").open()))
     assert len(rows) == 38
+    assert {row["outside_random_range"] for row in rows[:30]} <= {"true", "false"}
     assert sorted(numbers) == pytest.approx(
         sorted(float(r["delta_logprob_nats"]) for r in rows[:30]), abs=6e-4
     )
@@ -179,7 +219,7 @@ def test_two_runs_side_by_side(visit, picture):
     assert "Another checkpoint or precision loads" in visit.text("#compare-note")
     page.click("#compare")
     page.wait_for_selector(".contrast[data-state=done]")
-    assert "B answers without experts" in visit.text(".contrast-none")
+    assert "B answers without a mixture of experts" in visit.text(".contrast-none")
     assert not page.is_visible(".contrast-plot.map")
 
     page.wait_for_selector("#compare:not([disabled])")
@@ -190,7 +230,7 @@ def test_two_runs_side_by_side(visit, picture):
     page.wait_for_selector(".contrast-plot.map .main-svg")
     page.wait_for_selector(".contrast-plot.line .main-svg")
     heads = page.locator(".sides h3").all_inner_texts()
-    assert heads == ["A: Caption", "B: Caption"]
+    assert heads == ["A: beach.png, Caption", "B: beach.png, Caption"]
     before = page.evaluate(f"JSON.stringify({MAP}.data[1].z)")
     calls = visit.calls()
     page.locator("input[name=contrast-phase][value=answer]").check(force=True)

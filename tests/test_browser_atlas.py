@@ -273,7 +273,10 @@ def test_what_is_missing_says_so_with_a_command(browser, tmp_path):
     with offline_page(ui.EngineHandle.of(engine)) as url:
         tab = Tab(context.new_page(), url).open("atlas", "missing")
         assert "The atlas is not computed for this checkpoint yet" in tab.page.inner_text("#atlas")
-        assert "python -m smola_demo atlas --experts embedded-omni" in tab.page.inner_text("#atlas pre")
+        assert (
+            "python -m smola_demo atlas --backbone embedded --experts embedded-omni"
+            in tab.page.inner_text("#atlas pre")
+        )
         assert not tab.page.locator("#atlas .offline-body").is_visible()
         tab.open("truth", told=False)
         assert "Checks of the maps are not computed" in tab.page.inner_text("[data-section=checks]")

@@ -188,7 +188,7 @@ def hostile():
 def test_other_runs_say_what_they_lack(browser):
     damaged = json.loads(json.dumps(RECORDS["trained"]))
     damaged["routing"]["weight"]["data"] = damaged["routing"]["boxes"]["data"]
-    with exploring([RECORDS["none"], RECORDS["untrained"], hostile(), damaged, {}]) as url:
+    with exploring([RECORDS["none"], RECORDS["untrained"], hostile(), damaged, {}, RECORDS["lora"]]) as url:
         context = browser.new_context(**SCREENS["wide"])
         explorer = Explorer(context.new_page(), url)
         page = explorer.page
@@ -214,6 +214,8 @@ def test_other_runs_say_what_they_lack(browser):
         assert "cannot be shown" in page.inner_text(".explorer-notice")
         explorer.show(6)
         assert "Ask something" in page.inner_text(".explorer-empty")
+        explorer.show(7)
+        assert "a LoRA without a mixture of experts answered" in page.inner_text(".explorer-notice")
         assert explorer.errors == []
         context.close()
 

@@ -75,7 +75,7 @@ def test_choosing_loading_and_what_follows(visit, picture):
     visit.until("document.querySelectorAll('#picker [data-expert]').length === 9")  # 3 groups × 3 experts
     visit.tab("atlas")
     said = "document.querySelector('#atlas .offline-message')?.textContent"
-    visit.until(f"{said}?.includes('(untrained, untrained)')")
+    visit.until(f"{said}?.includes('come from no folder')")
     visit.tab("ask")
     page.click("#ask:not([disabled])")
     visit.answered()

@@ -100,6 +100,36 @@ def test_the_card_has_the_colours_of_the_map(visit, picture):
     assert page.is_visible(".save-film") == page.evaluate("Boolean(window.MediaRecorder)")
 
 
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ("lora", "the LoRA embedded-omni after 4000 steps ·"),
+        ("untrained", ", untrained experts ·"),
+        ("none", ", no experts ·"),
+        ("trained", ", experts embedded-omni after 4000 steps ·"),
+    ],
+)
+def test_the_card_says_what_answered(visit, tmp_path, state, said):
+    groups = () if state in ("lora", "none") else ("text",)
+    fake, image = FakeEngine(state=state, groups=groups, layers=2, experts=2), Image.new("RGB", (8, 8))
+    *_, answer = fake.answer(Request(image, "caption"))
+    run = run_record(answer, fake.info(), image, "2026-01-02T03:04:05+00:00")
+    (tmp_path / "run.json").write_text(json.dumps(run))
+    page = visit.open().page
+    with page.expect_file_chooser() as chooser:
+        page.click("#open-run")
+    chooser.value.set_files(str(tmp_path / "run.json"))
+    page.wait_for_selector("#tab-routing", state="visible")
+    visit.tab("ask")
+    page.evaluate("""() => {
+      const pen = CanvasRenderingContext2D.prototype, real = pen.fillText;
+      window.written = [];
+      pen.fillText = function (...all) { window.written.push(all[0]); return real.apply(this, all); };
+    }""")
+    download(visit, ".save-card:not([disabled])")
+    assert said in " ".join(page.evaluate("window.written"))
+
+
 def test_a_film_of_the_answer_is_a_webm(visit, picture):
     page = visit.open().page
     if not page.is_visible(".save-film"):

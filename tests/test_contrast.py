@@ -21,6 +21,7 @@ from smola_demo.ui.contrast import Side, contrast_value, loaded_note
 from smola_demo.ui.loading import EngineHandle, StopFlags
 
 ENGINE = FakeEngine(experts=3, layers=2)
+INFO = FakeEngine().info()
 UNTOUCHED = (None, "", None, "all", None, "")
 BACKBONE = (None, "", None, "none", None, "")
 
@@ -95,7 +96,7 @@ def test_both_sides_answer_and_the_routing_is_compared(picture):
     assert {v["state"] for v in values[:-1]} == {"running"}
     assert values[-2]["verdict"].startswith("B is answering")
     last = values[-1]
-    assert [side["asked"] for side in last["sides"]] == ["Caption", "Count: How many?"]
+    assert [side["asked"] for side in last["sides"]] == ["beach.png, Caption", "beach.png, Count: How many?"]
     assert dict(last["sides"][1]["facts"])["experts taken out"] == "visual:3"
     assert dict(last["sides"][0]["facts"])["modules touched"] == "0"
     assert set(last["routing"]["phases"]) == {"prompt", "answer"}
@@ -109,7 +110,7 @@ def test_the_plain_backbone_has_no_routing_to_compare(picture):
     value = json.loads(last[0])
     assert dict(value["sides"][1]["facts"])["experts taken out"] == "*:*"
     assert value["routing"] is None
-    assert value["no_routing"].startswith("B answers without experts")
+    assert value["no_routing"].startswith("B answers without a mixture of experts")
 
 
 def test_a_side_may_run_on_another_checkpoint_or_precision(picture):
@@ -141,9 +142,11 @@ def test_a_side_may_run_on_another_checkpoint_or_precision(picture):
 def test_a_side_has_its_own_inputs_or_those_of_the_ask_tab(picture, tmp_path):
     other = tmp_path / "night.png"
     Image.new("RGB", (7, 5), "black").save(other)
-    own = Side({"path": str(other)}, "vqa", "What?", "some", "text:1").request(picture, "count", "How many?")
+    side = Side({"path": str(other)}, "vqa", "What?", "some", "text:1")
+    own = side.request(picture, "count", "How many?", INFO)
+    assert side.asked(picture, "count", "How many?") == "night.png, Short question: What?"
     assert (own.image.size, own.task, own.question, own.ablation) == ((7, 5), "vqa", "What?", "text:1")
-    open_ = Side(None, "", "left over", "all", "text:1").request(picture, "count", "How many?")
+    open_ = Side(None, "", "left over", "all", "text:1").request(picture, "count", "How many?", INFO)
     assert (open_.image.size, open_.task, open_.question, open_.ablation) == (
         (40, 30),
         "count",
@@ -175,6 +178,47 @@ def test_what_cannot_be_compared_is_one_sentence(picture, asked, side, said, cap
     assert said in value["message"]
     assert capsys.readouterr().err == ""
     assert [b["interactive"] for b in last[1:]] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("visul:3", "No expert group 'visul': there are visual, text, multimodal."),
+        ("text:8", "No expert text:8: each group has 0 to 7."),
+        ("text:1@30", "No experts in layer 30: wrapped layers are 0-29."),
+        ("text:1/q_poj", "No projection 'q_poj'"),
+        ("text", "Cannot read 'text'"),
+    ],
+)
+def test_a_slip_in_b_is_told_before_a_runs(picture, spec, said):
+    engine = FakeEngine()
+    *_, last = pair(
+        handlers(engine), (picture, "caption", None), UNTOUCHED, (None, "", None, "some", spec, "")
+    )
+    assert said in json.loads(last[0])["message"]
+    assert engine.most_running == 0
+
+
+@pytest.mark.parametrize("state", ["none", "lora"])
+def test_without_a_mixture_b_is_as_a_and_nothing_runs_for_nothing(picture, state):
+    engine = FakeEngine(groups=(), state=state, layers=0, experts=0)
+    do = handlers(engine)
+    first = do.loaded()[3]
+    assert first["value"] == "all"
+    *_, last = pair(do, (picture, "caption", None), UNTOUCHED, BACKBONE)
+    assert "none can be taken out" in json.loads(last[0])["message"]
+    assert engine.most_running == 0
+    *_, last = pair(do, (picture, "caption", None), UNTOUCHED, (None, "", None, first["value"], None, ""))
+    assert json.loads(last[0])["state"] == "done"
+
+
+def test_b_is_the_plain_backbone_again_when_a_mixture_comes_back():
+    do = handlers()
+    assert all(skipped(update) for update in do.loaded()[3:5]), "what was chosen while it loaded stays"
+    assert do.handle.switch(lambda _report: FakeEngine(groups=(), state="none", layers=0, experts=0)) == ""
+    assert [update.get("value", update.get("visible")) for update in do.loaded()[3:5]] == ["all", False]
+    assert do.handle.switch(lambda _report: FakeEngine()) == ""
+    assert [update.get("value", update.get("visible")) for update in do.loaded()[3:5]] == ["none", False]
 
 
 @pytest.mark.parametrize(("steps", "side"), [(3, "A"), (16, "B")])
@@ -217,4 +261,4 @@ def test_a_finished_comparison_is_plain_json():
     answers = [
         list(FakeEngine().answer(Request(image, "caption", ablation=spec)))[-1] for spec in ("", "text:1")
     ]
-    json.dumps(contrast_value(*answers), allow_nan=False)
+    json.dumps(contrast_value(*answers, ("a", "b")), allow_nan=False)

@@ -173,6 +173,14 @@ def test_sweep_equals_single_comparisons():
         assert effect.js == pytest.approx(np.mean(single.divergence), abs=1e-6)
 
 
+def test_of_two_experts_one_leaves_no_routing_to_compare():
+    engine = tiny_engine(SmolaConfig(num_experts=2, rank=2, target_modules=("q_proj",), groups=("text",)))
+    *_, sweep = engine.sweep(request())
+    assert [effect.js for effect in sweep.effects] == [0.0, 0.0]
+    *_, found = engine.compare(request(ablation="text:1"))
+    assert np.isnan(found.divergence).all()
+
+
 @pytest.mark.parametrize(
     ("by", "places"),
     [("layer", ["layer 0", "layer 1"]), ("projection", ["projection q_proj", "projection down_proj"])],

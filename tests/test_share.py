@@ -48,7 +48,7 @@ def test_a_reopened_run_shows_what_was_answered_and_says_what_it_is():
     assert probabilities == pytest.approx(
         np.exp([t["logprob"] for t in run["answer"]["tokens"]]).tolist(), abs=1e-4
     )
-    assert dict(answer["run"])["asked"] == "vqa: What?"
+    assert dict(answer["run"])["asked"] == "Short question: What?"
     assert dict(answer["run"])["confidence"] == f"{100 * np.mean(probabilities):.0f} %"
     said = (
         "Reopened run, not live: made on 2026-01-02 at 03:04 UTC with experts embedded-omni after 4,000 steps"
@@ -95,6 +95,21 @@ def test_a_run_without_routing_reopens():
     _, shown, _, note = opened(made(FakeEngine(groups=(), state="none")))
     assert "no routing" in shown["notice"]
     assert "with no experts." in note["text"]
+
+
+@pytest.mark.parametrize(
+    ("state", "note_says", "fact"),
+    [
+        ("lora", "with the LoRA embedded-omni after 4,000 steps.", "embedded-omni: a LoRA, no mixture"),
+        ("none", "with no experts.", "none"),
+    ],
+)
+def test_a_run_without_a_mixture_says_what_answered(state, note_says, fact):
+    answer, shown, _, note = opened(made(FakeEngine(groups=(), state=state)))
+    assert note_says in note["text"]
+    assert dict(answer["engine"])["experts"] == fact
+    assert ("a LoRA without a mixture" in shown["notice"]) == (state == "lora")
+    assert "with untrained experts." in opened(made(FakeEngine(state="untrained")))[3]["text"]
 
 
 @pytest.mark.parametrize(

@@ -365,6 +365,17 @@ def test_divergence_is_the_loop():
         assert result[layer] == pytest.approx(np.mean(values), rel=1e-5)
 
 
+def test_divergence_of_what_is_gone_is_no_number():
+    """A layer where every group keeps fewer than two experts has no routing to compare; others still do."""
+    a, b = random_trace(1), random_trace(2)
+    keep = np.ones((3, 2, 2, 3), bool)
+    keep[:, 1, :, 1:] = False
+    first, second = divergence(a, b, keep)
+    assert first > 0
+    assert np.isnan(second)
+    assert np.isnan(divergence(a, b, np.zeros_like(keep))).all()
+
+
 def test_divergence_goes_from_zero_to_log_two():
     a, keep = random_trace(1), np.ones((3, 2, 2, 3), bool)
     np.testing.assert_allclose(divergence(a, a, keep), 0, atol=1e-12)

@@ -16,6 +16,7 @@ from ui_calls import VISITOR, ask, handlers, picture, skipped  # noqa: F401  pic
 from smola_demo.results import Request
 from smola_demo.tasks import TaskError
 from smola_demo.ui import answer
+from smola_demo.ui.asked import asked_of
 from smola_demo.ui.examples import uploaded
 from smola_demo.ui.loading import EngineHandle, StopFlags, sentence
 
@@ -35,6 +36,26 @@ def test_ask_streams_text_then_figures(picture):
     assert engine["precision"] == "NF4 weights, computed in fp32"
     assert "4,000 steps" in engine["experts"]
     assert "often wrong" in last["notice"]
+
+
+def test_an_answer_says_what_it_was_asked_from_its_first_word_on(picture):
+    values = [json.loads(out[0]) for out in ask(handlers(), picture, "vqa", " What colour? ")]
+    assert {dict(v["run"])["asked"] for v in values} == {"beach.png, Short question: What colour?"}
+    assert values[-1]["state"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("picture", "task", "question", "said"),
+    [
+        ({"path": "/tmp/x/1.png", "orig_name": "stars.png"}, "count", "Two?", "stars.png, Count: Two?"),
+        ({"path": "/tmp/x/1.png"}, "caption", "left over", "1.png, Caption"),
+        ("/tmp/x/cat.jpg", "read", None, "cat.jpg, Read text"),
+        ({"url": "data:image/png;base64,AA"}, "ask", " ", "picture, Ask freely"),
+        (None, "nonsense", "Why?", "picture, nonsense: Why?"),
+    ],
+)  # fmt: skip
+def test_what_was_asked_in_one_line(picture, task, question, said):
+    assert asked_of(picture, task, question) == said
 
 
 def test_buttons_come_back(picture):
@@ -61,7 +82,11 @@ def test_map_comes_at_most_eight_times_a_second_and_at_the_end(picture):
     engine = FakeEngine()
     pairs = list(
         answer.stream_answer(
-            engine.answer(request), engine.info(), threading.Event(), request.image, lambda: next(ticks)
+            engine.answer(request),
+            engine.info(),
+            threading.Event(),
+            request.image,
+            clock=lambda: next(ticks),
         )
     )
     drawn = [i for i, (_, routing, _) in enumerate(pairs) if routing is not None]
@@ -257,7 +282,7 @@ def test_training_state_is_always_on_screen(state, said):
 
 def test_without_experts_the_map_says_so(picture):
     do = handlers(FakeEngine(state="none", groups=(), experts=0, layers=0))
-    assert "No experts are loaded" in json.loads(do.loaded()[1])["notice"]
+    assert "No mixture of experts is loaded" in json.loads(do.loaded()[1])["notice"]
     *_, last = ask(do, picture, "caption", None)
     assert json.loads(last[0])["state"] == "done"
 

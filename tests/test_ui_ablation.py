@@ -52,7 +52,8 @@ def test_text_beyond_the_chips_is_said_not_lost(text):
     [
         ("<b>", "Cannot read '<b>': write group:experts"),
         ("audio:1", "No expert group 'audio': there are visual, text, multimodal."),
-        ("visual:8", "No expert 8: each group has 0 to 7."),
+        ("visual:8", "No expert visual:8: each group has 0 to 7."),
+        ("visual:1@77", "No experts in layer 77: wrapped layers are 0-29."),
         ("twist!visual:1", "Unknown kind of ablation 'twist'"),
     ],
 )
@@ -64,7 +65,8 @@ def test_text_that_is_no_spec_gets_a_sentence_at_once(text, said):
 
 def test_without_experts_there_is_nothing_to_choose():
     assert (
-        chosen("", groups=(), state="none")["note"] == "No experts are loaded, so there is none to take out."
+        chosen("", groups=(), state="none")["note"]
+        == "No mixture of experts is loaded, so there is none to take out."
     )
     do = ablation_handlers(FakeEngine(state="none", groups=()))
     assert [b["interactive"] for b in do.buttons()] == [False, False, False]
@@ -75,6 +77,7 @@ def test_the_tab_says_what_it_works_on(picture):
     assert json.loads(do.asked(picture, "caption", "left over"))["text"] == "On: beach.png, Caption"
     told = json.loads(do.asked(picture, "count", " How many? "))
     assert told == {"text": "On: beach.png, Count: How many?", "kind": "info"}
+    assert json.loads(do.asked(picture, "vqa", "Why?"))["text"] == "On: beach.png, Short question: Why?"
     assert json.loads(do.asked(None, "caption", None))["kind"] == "hint"
 
 
@@ -128,6 +131,7 @@ def test_ablate_shows_both_answers_and_what_changed(picture):
     value = json.loads(outs[-1][0])
     assert value["state"] == "done"
     assert value["spec"] == "visual:3@8-15"
+    assert value["asked"] == "beach.png, Caption"
     assert len(value["tokens"]) > 3
     facts = dict(value["facts"])
     assert facts["modules touched"] == "24"
@@ -154,6 +158,14 @@ def test_a_spec_that_does_not_fit_is_one_sentence(picture, spec, said, capsys):
     assert json.loads(out[0]) == {"state": "error", "message": said}
     assert out[1]["interactive"] is True
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("spec", ["*:*", "visual:*;*:*"])
+def test_where_no_routing_is_left_a_sentence_stands_for_the_chart(picture, spec):
+    *_, last = ablate(ablation_handlers(), picture, "caption", None, spec)
+    value = json.loads(last[0])
+    assert value["divergence"] is None
+    assert value["divergence_said"].startswith("No group keeps two experts in any layer")
 
 
 def test_stopping_a_comparison_closes_it(picture):

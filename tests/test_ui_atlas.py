@@ -105,13 +105,23 @@ def test_a_missing_file_says_so_with_a_command_that_runs(info):
         )
         for command in value["commands"]:
             build_parser().parse_args(shlex.split(command)[3:])
+    other = replace(info, backbone="hub/a model", experts="my own")
+    for command in (*atlas_value(other)["commands"], truth_value(other)["commands"][-1]):
+        asked = build_parser().parse_args(shlex.split(command)[3:])
+        assert (asked.backbone, asked.experts) == ("hub/a model", "my own")
     assert truth_value(info)["commands"][-1].endswith("--against none --look --checks 60")
 
 
 @pytest.mark.parametrize("value", [atlas_value, truth_value])
 def test_without_experts_or_before_them(value, info):
     assert "still loading" in value(None)["message"]
-    assert "No experts are loaded" in value(replace(info, groups=(), experts="none"))["message"]
+    for without in (replace(info, groups=(), experts="none"), replace(info, groups=(), experts_state="lora")):
+        assert value(without)["message"].startswith("No mixture of experts is loaded")
+        assert value(without)["commands"] == []
+    made = replace(info, folder="", experts="untrained", experts_state="untrained", experts_steps=0)
+    assert "come from no folder" in value(made)["message"]
+    assert value(made)["commands"] == []
+    assert value(replace(made, folder=info.folder, experts="new"))["commands"]
     assert value(replace(info, folder=""))["state"] == "missing"
 
 

@@ -39,6 +39,7 @@ def test_a_ranking_runs_with_progress_and_ends_sorted(picture):
     assert done == sorted(done)
     assert {v["total"] for v in values[:-1]} == {24 + 8}
     last = values[-1]
+    assert last["asked"] == "beach.png, Caption"
     deltas = [row["delta"] for row in last["rows"]]
     assert len(deltas) == 24
     assert deltas == sorted(deltas)
@@ -61,12 +62,17 @@ def test_within_one_expert_the_order_stays(picture, by, rows, first):
 
 def test_effects_are_held_against_the_random_ones():
     found = sweep_of([-2.0, -0.3, 0.05, 0.7], [-0.4, 0.1, -0.1])
-    assert ranking.beyond(found) == [True, False, False, True]
+    assert ranking.outside(found) == [True, False, False, True]
     said = ranking.verdict(found, "expert")
     assert said == (
-        "2 of 4 experts stand out from 3 random removals of the same size; "
+        "2 of 4 experts lie outside the range of 3 random removals of the same size; "
+        "about 2 would by luck; "
         "text 0 costs the answer most: 2.000 nats."
     )
+    for places, drawn, about in ((24, 8, "about 5"), (30, 8, "about 7"), (4, 8, "less than one")):
+        many = sweep_of([-0.1] * places, [0.1] * drawn)
+        assert f"8 random removals of the same size; {about} would by luck;" in ranking.verdict(many, "layer")
+    assert "no random removals to hold them against" in ranking.verdict(sweep_of([-1.0], []), "expert")
     assert "changes nothing at all" in ranking.verdict(sweep_of([0.0, 0.0], [0.0]), "expert")
     assert "none makes the answer less likely" in ranking.verdict(sweep_of([0.5], [0.1]), "expert")
 

@@ -1,11 +1,15 @@
 """The web page: `build` makes it from a handle on the engine, `launch_kwargs` is what launching takes.
 
 page          header, loading line, tabs, footer
-ask_tab       first tab: ask, watch, take an expert out; ask_handlers is what its buttons do
-atlas_tab, truth_tab    last two tabs, of results made offline; shipped reads their files
+ask_tab       ask about a picture and watch the experts; ask_handlers is what its buttons do
+explorer_tab  Routing: every picture of one finished run, drawn from the run itself
+ablate_tab    take experts out (picker), compare, rank (ranking); ablate_handlers is what its buttons do
+compare_tab   two runs side by side (contrast); compare_handlers is what its buttons do
+atlas_tab, truth_tab    of results made offline; atlas, truth, truth_checks: values; shipped reads their files
 view          parts that draw themselves in the browser, from files in static/
-answer, comparison, examples    values for those parts: pure functions
+answer, asked, comparison, examples    values for those parts: pure functions
 model_tab     what is loaded and what else can be; model_handlers changes it, models is how it is told
+model_runs    what the handlers of every tab that runs the model share; wiring connects their buttons
 api           endpoints for programs and MCP clients
 share         runs kept, exported and reopened; recorded: runs made before; links: what a link restores
 loading       the engine while it loads, and Stop

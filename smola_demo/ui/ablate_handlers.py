@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import PurePath
 from typing import Any
 
 import gradio as gr
 
 from smola_demo.results import Request
-from smola_demo.tasks import TASKS
 from smola_demo.ui import comparison, ranking
 from smola_demo.ui.answer import make_request
+from smola_demo.ui.asked import asked_of
 from smola_demo.ui.loading import EngineHandle, StopFlags
 from smola_demo.ui.model_runs import ModelRuns, skip
 from smola_demo.ui.picker import cell_spec, picked_cell, picked_expert, picker_value
@@ -28,12 +27,7 @@ def asked_line(payload: Any, task: str, question: str | None) -> dict[str, Any]:
     """What an ablation works on, as the value of a note view."""
     if not payload:
         return {"text": NO_PICTURE, "kind": "hint"}
-    path = payload.get("orig_name") or payload.get("path") if isinstance(payload, dict) else payload
-    known = TASKS.get(task)
-    label = task.capitalize()
-    asked = (question or "").strip()
-    told = f": {asked}" if known and known.needs_question and asked else ""
-    return {"text": f"On: {PurePath(str(path)).name}, {label}{told}", "kind": "info"}
+    return {"text": f"On: {asked_of(payload, task, question)}", "kind": "info"}
 
 
 class AblateHandlers(ModelRuns):
@@ -60,7 +54,7 @@ class AblateHandlers(ModelRuns):
                 raise ValueError("Choose an expert to take out, for example visual:3.")
             wanted = make_request(payload, task, question, (spec or "").strip())
             for value in comparison.stream_comparison(self._compare(wanted), flag):
-                yield (value,)
+                yield (value | {"asked": asked_of(payload, task, question)},)
 
         yield from self.follow(work, request)
 
@@ -75,7 +69,7 @@ class AblateHandlers(ModelRuns):
             info, wanted = self.handle.require(), make_request(payload, task, question)
             steps = self._sweep(wanted, by, None if by == "expert" else expert)
             for value in ranking.stream_ranking(steps, by, info, flag):
-                yield (value,)
+                yield (value | {"asked": asked_of(payload, task, question)},)
 
         yield from self.follow(work, request)
 

@@ -13,6 +13,7 @@ from smola_demo.results import Answer, Request, Step
 from smola_demo.runs import run_record
 from smola_demo.tasks import TASKS, check_question, get_task
 from smola_demo.ui.examples import uploaded
+from smola_demo.ui.shipped import NO_MIXTURE
 
 if TYPE_CHECKING:
     import threading
@@ -91,7 +92,7 @@ def empty_map(info: EngineInfo | None) -> dict[str, Any]:
     if info is None:
         value["notice"] = "The map appears when the model is loaded."
     elif not groups:
-        value["notice"] = "No experts are loaded: choose a checkpoint with --experts to see routing."
+        value["notice"] = NO_MIXTURE.format(what="there is no routing to see")
     else:
         value["notice"] = (
             "Ask something: the map fills while the model reads and answers. Click a cell to pick its expert."
@@ -141,13 +142,16 @@ def stream_answer(
     info: EngineInfo,
     stopped: threading.Event,
     picture: Image.Image,
+    asked: str = "",
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[tuple[dict[str, Any], dict[str, Any] | None, dict[str, Any] | None]]:
     """Steps of the engine → (answer value, routing value or None when the map stays, recorded run or None).
 
+    `asked` says on screen what is answered, since the inputs above may change meanwhile.
     Text comes with every token, the map at most eight times a second and once more at the end, the run at the
     end only. When `stopped` is set the steps are closed and the last values say so.
     """
+    about = [("asked", asked)] if asked else []
     began = clock()
     drawn = -PLOT_SECONDS
     routing = RunningRouting(info.groups, info.layers, info.num_experts)
@@ -156,7 +160,11 @@ def stream_answer(
     try:
         for item in steps:
             if isinstance(item, Answer):
-                done = {"text": item.text, "tokens": token_list(item.tokens), "run": answer_facts(item)}
+                done = {
+                    "text": item.text,
+                    "tokens": token_list(item.tokens),
+                    "run": [*about, *answer_facts(item)],
+                }
                 done["hint"] = "The model ended its answer at once: it said nothing."
                 when = datetime.now(UTC).isoformat(timespec="seconds")
                 yield (
@@ -173,7 +181,7 @@ def stream_answer(
             due = now - began - drawn >= PLOT_SECONDS or state == "stopped"
             drawn = now - began if due else drawn
             figures = run_facts(len(tokens), now - began, confidence(tokens))
-            value = answer_value(info, state, text=text, tokens=token_list(tokens), run=figures)
+            value = answer_value(info, state, text=text, tokens=token_list(tokens), run=[*about, *figures])
             if state == "stopped":
                 value["message"] = f"Stopped after {len(tokens)} tokens."
             yield value, routing.view() if due else None, None

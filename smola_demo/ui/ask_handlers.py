@@ -15,6 +15,7 @@ from smola_demo.data.images import ImageError
 from smola_demo.results import Request
 from smola_demo.tasks import TASKS
 from smola_demo.ui import answer
+from smola_demo.ui.asked import asked_of
 from smola_demo.ui.examples import Example, uploaded
 from smola_demo.ui.loading import EngineHandle, StopFlags
 from smola_demo.ui.model_runs import ModelRuns, skip
@@ -53,7 +54,8 @@ class AskHandlers(ModelRuns):
         def work(flag: threading.Event) -> Iterator[tuple[Any, ...]]:
             wanted = answer.make_request(payload, task, question)
             assert wanted.image is not None  # noqa: S101  what the page asks comes with a picture
-            yield from answer.stream_answer(self._answer(wanted), self.handle.require(), flag, wanted.image)
+            info, about = self.handle.require(), asked_of(payload, task, question)
+            yield from answer.stream_answer(self._answer(wanted), info, flag, wanted.image, about)
 
         yield from self.follow(work, request)
 

@@ -11,6 +11,7 @@ import gradio as gr
 
 from smola_demo.tasks import TASKS
 from smola_demo.ui import answer
+from smola_demo.ui.asked import TASK_NAMES
 from smola_demo.ui.examples import example_picks
 from smola_demo.ui.view import view
 from smola_demo.ui.wiring import QUIET, connect_run, run_buttons
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from smola_demo.ui.ask_handlers import AskHandlers
-
-LABELS = {"vqa": "Short question", "read": "Read text", "ask": "Ask freely"}
 
 
 class AskTab:
@@ -56,7 +55,7 @@ class AskTab:
         )
         self.picture_note = view("note", {}, label="About the picture", elem_id="picture-note")
         self.task = gr.Radio(
-            [(LABELS.get(name, name.capitalize()), name) for name in TASKS],
+            [(label, name) for name, label in TASK_NAMES.items()],
             value="caption",
             label="Task",
             info=TASKS["caption"].description,

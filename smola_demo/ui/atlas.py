@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from smola_demo.ui.loading import sentence
 from smola_demo.ui.shipped import (
-    LOADING,
-    NO_EXPERTS,
     ShippedError,
     check_made_for,
     damaged,
     missing_value,
+    model_options,
     not_computed,
+    nothing_to_read,
     number,
     read_shipped,
     text,
@@ -32,11 +32,9 @@ SERVES = {"visual": ("visual",), "text": ("text",), "multimodal": ("visual", "te
 
 def atlas_value(info: EngineInfo | None) -> dict[str, Any]:
     """The view's value: "shown" with everything, or "missing" with a sentence and the command to run."""
-    if info is None:
-        return missing_value(LOADING)
-    if not info.groups:
-        return missing_value(NO_EXPERTS)
-    command = [f"python -m smola_demo atlas --experts {info.experts}"]
+    if info is None or nothing_to_read(info):
+        return missing_value(nothing_to_read(info))
+    command = [f"python -m smola_demo atlas {model_options(info)}"]
     try:
         found = read_shipped(info, NAME)
         if found is None:

@@ -16,7 +16,7 @@ from smola_demo.tasks import TASKS
 from smola_demo.ui import comparison
 from smola_demo.ui.contrast import Side, loaded_name, loaded_note, stream_contrast
 from smola_demo.ui.loading import EngineHandle, StopFlags
-from smola_demo.ui.model_runs import ModelRuns
+from smola_demo.ui.model_runs import ModelRuns, skip
 from smola_demo.ui.view import encode
 
 
@@ -65,8 +65,10 @@ class CompareHandlers(ModelRuns):
         )
 
         def work(flag: threading.Event) -> Iterator[tuple[dict[str, Any]]]:
-            wanted = tuple((side.model or "", side.request(picture, task, question)) for side in sides)
-            for value in stream_contrast(self._pair(wanted), flag):
+            info = self.handle.require()
+            wanted = tuple((side.model or "", side.request(picture, task, question, info)) for side in sides)
+            a, b = (side.asked(picture, task, question) for side in sides)
+            for value in stream_contrast(self._pair(wanted), flag, (a, b)):
                 yield (value,)
 
         yield from self.follow(work, request)
@@ -91,4 +93,11 @@ class CompareHandlers(ModelRuns):
         """Updates once loading has ended, well or not."""
         info, others = self.handle.info, self.handle.variants
         models = gr.update(choices=[(loaded_name(info), ""), *((name, name) for name in others)], value="")
-        return encode(loaded_note(info)), *self.buttons(), models, models
+        return encode(loaded_note(info)), *self.buttons(), *self._first_b(), models, models
+
+    def _first_b(self) -> tuple[Any, Any]:
+        """B's experts: none of them where there is a mixture, so that A and B differ; else as A's."""
+        info = self.handle.info
+        if info is None or (info.groups and self.handle.loads == 1):  # as laid out, or chosen while it loaded
+            return skip(2)
+        return gr.update(value="none" if info.groups else "all"), gr.update(visible=False)

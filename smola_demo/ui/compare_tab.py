@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from smola_demo.tasks import TASKS
-from smola_demo.ui.ask_tab import LABELS
+from smola_demo.ui.asked import TASK_NAMES
 from smola_demo.ui.contrast import EXPERTS
 from smola_demo.ui.view import view
 from smola_demo.ui.wiring import QUIET, connect_run, run_buttons
@@ -47,8 +46,8 @@ class CompareTab:
         """Place the two sides, which stand below each other on a phone, and what came out."""
         with gr.Column(elem_id="compare-panel"):
             gr.HTML(
-                "<h2>Two runs side by side</h2><p>What a side leaves open comes from the Ask tab. As it "
-                "stands, the experts are compared with the plain backbone.</p>",
+                "<h2>Two runs side by side</h2><p>What a side leaves open comes from the Ask tab. As "
+                "first set, a mixture of experts is compared with its plain backbone.</p>",
                 elem_classes="panel-head",
             )
             self.note = view("note", {}, label="What is loaded", elem_id="compare-note")
@@ -65,7 +64,7 @@ class CompareTab:
 
     def _side(self, name: str, experts: str) -> SideInputs:
         low = name.lower()
-        tasks = [(SAME, ""), *((LABELS.get(task, task.capitalize()), task) for task in TASKS)]
+        tasks = [(SAME, ""), *((label, task) for task, label in TASK_NAMES.items())]
         with gr.Column(min_width=300, elem_id=f"side-{low}"):
             return SideInputs(
                 picture=gr.Image(
@@ -121,4 +120,12 @@ class CompareTab:
     @property
     def waiting(self) -> list[Any]:
         """Components that change when the engine is there."""
-        return [self.note, self.compare_button, self.stop_button, self.a.model, self.b.model]
+        return [
+            self.note,
+            self.compare_button,
+            self.stop_button,
+            self.b.experts,
+            self.b.spec,
+            self.a.model,
+            self.b.model,
+        ]

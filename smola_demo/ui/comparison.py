@@ -53,7 +53,6 @@ def comparison_value(found: Comparison) -> dict[str, Any]:
     texts = [token.text for token in found.baseline.tokens]
     reach = max(0.1, *(abs(d) for d in deltas)) if deltas else 0.1
     moved = [(d, layer) for d, layer in zip(found.divergence, found.layers, strict=True) if math.isfinite(d)]
-    peak = max(moved, default=(0.0, 0))
     return {
         "state": "done",
         "spec": spec,
@@ -69,9 +68,17 @@ def comparison_value(found: Comparison) -> dict[str, Any]:
         "tokens": list(zip(texts, deltas, strict=False)),
         "reach": reach,
         "strip_note": "Ablated minus untouched, nats, on the untouched answer; below 0 (−): less likely.",
-        "divergence": divergence_figure(found.layers, found.divergence),
-        "divergence_said": f"Divergence by layer, at most {peak[0]:.5f} nats (layer {peak[1]}); table below.",
+        "divergence": divergence_figure(found.layers, found.divergence) if moved else None,
+        "divergence_said": _divergence_said(moved),
     }
+
+
+def _divergence_said(moved: list[tuple[float, int]]) -> str:
+    """What the chart of (divergence, layer) shows, or why there is none."""
+    if not moved:
+        return "No group keeps two experts in any layer, so there is no routing left to compare."
+    most, layer = max(moved)
+    return f"Divergence by layer, at most {most:.5f} nats (layer {layer}); table below."
 
 
 def stream_comparison(

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from smola_demo.ablation_spec import AblationSpec, check_names
 from smola_demo.plots.contrast import contrast
 from smola_demo.plots.palette import scales
 from smola_demo.results import Answer, Progress
 from smola_demo.ui.answer import confidence, make_request
+from smola_demo.ui.asked import asked_of
 from smola_demo.ui.comparison import close, word_diff
 
 if TYPE_CHECKING:
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 ALL_OUT = "*:*"
 EXPERTS = (("all experts", "all"), ("no experts: the plain backbone", "none"), ("some taken out", "some"))
 SIDES = ("A", "B")
+NONE_TO_TAKE_OUT = (
+    'No mixture of experts is loaded, so none can be taken out: choose "all experts" on both sides.'
+)
 
 
 @dataclass(frozen=True)
@@ -36,13 +41,27 @@ class Side:
     spec: str | None
     model: str = ""
 
-    def request(self, picture: Any, task: str, question: str | None) -> Request:
-        """What this side asks, given the Ask tab's inputs. Raises ValueError with one sentence."""
+    def request(self, picture: Any, task: str, question: str | None, info: EngineInfo) -> Request:
+        """What this side asks, given the Ask tab's inputs and what is loaded.
+
+        Raises ValueError with one sentence, so that no side runs for nothing.
+        """
         ablation = {"all": "", "none": ALL_OUT, "some": (self.spec or "").strip()}.get(self.experts)
         if ablation is None or (self.experts == "some" and not ablation):
             raise ValueError("Say which experts to take out, for example visual:3.")
-        asked = (self.task, self.question) if self.task else (task, question)
-        return make_request(self.picture or picture, *asked, ablation)
+        spec = AblationSpec.parse(ablation)
+        if spec and not self.model:  # what another model has is known once it is loaded
+            if not info.groups:
+                raise ValueError(NONE_TO_TAKE_OUT)
+            check_names(spec, info.groups, info.num_experts, info.layers, info.projections)
+        return make_request(*self._inputs(picture, task, question), ablation)
+
+    def asked(self, picture: Any, task: str, question: str | None) -> str:
+        """One line on what this side asks, given the Ask tab's inputs."""
+        return asked_of(*self._inputs(picture, task, question))
+
+    def _inputs(self, picture: Any, task: str, question: str | None) -> tuple[Any, str, str | None]:
+        return self.picture or picture, *((self.task, self.question) if self.task else (task, question))
 
 
 def loaded_name(info: EngineInfo | None) -> str:
@@ -56,14 +75,16 @@ def loaded_note(info: EngineInfo | None) -> dict[str, Any]:
         return {}
     text = f"Loaded is {info.backbone_name} in {info.compute}"
     if not info.groups:
-        return {"text": f"{text}, without experts: two questions can be compared, but no routing."}
+        return {
+            "text": f"{text}, without a mixture of experts: two questions can be compared, but no routing."
+        }
     return {
         "text": f"{text}, experts {info.experts}. Another checkpoint or precision loads when it is asked."
     }
 
 
-def contrast_value(a: Answer, b: Answer) -> dict[str, Any]:
-    """Value of the contrast view for two finished runs."""
+def contrast_value(a: Answer, b: Answer, asked: tuple[str, str]) -> dict[str, Any]:
+    """Value of the contrast view for two finished runs; `asked` says what each was asked."""
     texts = word_diff(a.text, b.text)
     value: dict[str, Any] = {
         "state": "done",
@@ -71,7 +92,7 @@ def contrast_value(a: Answer, b: Answer) -> dict[str, Any]:
         "sides": [
             {
                 "words": words or [("same", "(nothing)")],
-                "asked": _asked(answer),
+                "asked": said,
                 "facts": [
                     ("model", f"{answer.experts}, {answer.compute}"),
                     ("experts taken out", answer.ablation or "none"),
@@ -82,7 +103,7 @@ def contrast_value(a: Answer, b: Answer) -> dict[str, Any]:
                     ("time", f"{answer.timing.prefill_s + answer.timing.decode_s:.1f} s"),
                 ],
             }
-            for answer, words in zip((a, b), texts, strict=True)
+            for answer, words, said in zip((a, b), texts, asked, strict=True)
         ],
         "routing": None,
         "no_routing": _no_routing(a, b),
@@ -109,7 +130,7 @@ def _no_routing(a: Answer, b: Answer) -> str:
     """Why there is no routing to compare; empty when there is."""
     for side, answer in zip(SIDES, (a, b), strict=True):
         if answer.trace is None or not (answer.trace.weight > 0).any():
-            return f"{side} answers without experts, so there is no routing to hold against the other's."
+            return f"{side} answers without a mixture of experts, so there is no routing to compare."
     if _shape(a) != _shape(b):
         return "The experts of A and B are not of one shape, so their routing cannot be held together."
     return ""
@@ -121,12 +142,8 @@ def _shape(answer: Answer) -> tuple[Any, ...]:
     return () if trace is None else (trace.groups, trace.layers, trace.projections, trace.weight.shape[-1])
 
 
-def _asked(answer: Answer) -> str:
-    return answer.task.capitalize() + (f": {answer.question}" if answer.question else "")
-
-
 def stream_contrast(
-    items: Iterator[tuple[int, Progress | Step | Answer]], stopped: threading.Event
+    items: Iterator[tuple[int, Progress | Step | Answer]], stopped: threading.Event, asked: tuple[str, str]
 ) -> Iterator[dict[str, Any]]:
     """(side, item) of two runs → values of the contrast view; closes the runs when `stopped` is set."""
     texts, answers = ["", ""], []
@@ -146,6 +163,6 @@ def stream_contrast(
             words = f"{SIDES[side]} is answering, {item.index + 1} tokens …"
             yield {"state": "running", "verdict": words, "texts": list(texts)}
         first, second = answers
-        yield contrast_value(first, second)
+        yield contrast_value(first, second, asked)
     finally:
         close(items)

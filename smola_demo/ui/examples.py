@@ -13,6 +13,7 @@ from gradio import utils
 
 from smola_demo.data.images import ImageError, open_image
 from smola_demo.tasks import TASKS
+from smola_demo.ui.asked import TASK_NAMES
 from smola_demo.ui.view import file_url
 
 if TYPE_CHECKING:
@@ -53,7 +54,9 @@ def example_picks(examples: list[Example]) -> dict[str, Any]:
     """The gallery as the value of a picks view."""
     items = []
     for example in examples:
-        about = f"{example.title} · {example.task}" + (f" · {example.source}" if example.source else "")
+        about = f"{example.title} · {TASK_NAMES[example.task]}" + (
+            f" · {example.source}" if example.source else ""
+        )
         items.append(
             {"text": example.title or example.task, "title": about, "image": file_url(example.image)}
         )

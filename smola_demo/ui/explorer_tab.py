@@ -8,6 +8,7 @@ import gradio as gr
 
 from smola_demo.config import GROUPS
 from smola_demo.plots.palette import scales
+from smola_demo.ui.asked import TASK_NAMES
 from smola_demo.ui.view import view
 from smola_demo.ui.wiring import QUIET
 
@@ -31,7 +32,7 @@ class ExplorerTab:
             label="Explorer",
             elem_id="explorer",
             scripts=SCRIPTS,
-            facts={"scales": scales(GROUPS)},
+            facts={"scales": scales(GROUPS), "tasks": TASK_NAMES},
         )
 
     def wire(self, ask: AskTab, ablate: AblateTab, tabs: gr.Tabs) -> None:

@@ -24,8 +24,9 @@ class ModelTab:
         """Place what is loaded, the choice, and the facts of what is chosen."""
         with gr.Column(elem_id="model-panel"):
             gr.HTML(
-                "<h2>Backbone and experts</h2><p>One model is held at a time. What you choose is described "
-                "here before anything is loaded; Load then lets go of the model that is there.</p>",
+                "<h2>Backbone and experts</h2><p>One model answers on every tab; only Compare may hold a "
+                "second beside it. What you choose is described here before anything is loaded; Load then "
+                "lets go of what is there.</p>",
                 elem_classes="panel-head",
             )
             self.note = view("note", {}, label="What is loaded", elem_id="model-note")

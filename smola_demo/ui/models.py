@@ -87,7 +87,7 @@ def loaded_line(info: EngineInfo | None) -> dict[str, Any]:
     if info is None:
         return {}
     experts = {"none": "no experts", "untrained": "untrained experts"}.get(info.experts_state)
-    told = experts or f"experts {info.experts}"
+    told = experts or f"{'the LoRA' if info.experts_state == 'lora' else 'experts'} {info.experts}"
     return {"text": f"Loaded: {info.backbone_name}, {info.compute}, with {told}."}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from smola_demo.ablation_spec import ALL, AblationError, AblationSpec, Term
+from smola_demo.ablation_spec import ALL, BLOCKS, AblationError, AblationSpec, Term, check_names
 from smola_demo.plots.palette import scales
 from smola_demo.ui.loading import sentence
 
@@ -23,7 +23,6 @@ KINDS = (
     ),
     ("mean", "Replace by its mean", "The output is replaced by its mean over the prompt's tokens."),
 )
-BLOCKS = ("attn", "mlp")
 BEYOND = "This text says more than the chips can show. It holds; pressing a chip writes it anew."
 
 
@@ -49,7 +48,7 @@ def picker_value(info: EngineInfo | None, text: str | None) -> dict[str, Any]:
         "note": "",
     }
     if info is None or not groups:
-        value["note"] = "No experts are loaded, so there is none to take out." if info else ""
+        value["note"] = "No mixture of experts is loaded, so there is none to take out." if info else ""
         return value
     try:
         return value | _chosen(info, AblationSpec.parse(text))
@@ -58,15 +57,11 @@ def picker_value(info: EngineInfo | None, text: str | None) -> dict[str, Any]:
 
 
 def _chosen(info: EngineInfo, spec: AblationSpec) -> dict[str, Any]:
+    check_names(spec, info.groups, info.num_experts, info.layers, info.projections)
     picked = {group: set[int]() for group in info.groups}
     for term in spec.terms:
         for group in info.groups if term.group == ALL else [term.group]:
-            if group not in picked:
-                raise AblationError(f"no expert group '{group}': there are {', '.join(info.groups)}")
             picked[group] |= set(range(info.num_experts) if term.experts is None else term.experts)
-    out = {e for experts in picked.values() for e in experts if e >= info.num_experts}
-    if out:
-        raise AblationError(f"no expert {min(out)}: each group has 0 to {info.num_experts - 1}")
     layers, where = _shared(spec.terms)
     one_run = layers is None or list(layers) == [n for n in info.layers if layers[0] <= n <= layers[-1]]
     simple = one_run and len({(term.layers, term.where) for term in spec.terms}) <= 1

@@ -37,25 +37,36 @@ def sharers(group: str, groups: tuple[str, ...]) -> int | None:
     return 2 if both else 1
 
 
-def beyond(sweep: Sweep) -> list[bool]:
-    """Which effects lie outside the range of the random removals; all of them when there are none."""
+def outside(sweep: Sweep) -> list[bool]:
+    """Which effects lie outside the range of the random removals; all but 0 when there are none."""
     chance = [removal.delta_logprob for removal in sweep.random]
     low, high = min(chance, default=0.0), max(chance, default=0.0)
     return [not low <= effect.delta_logprob <= high for effect in sweep.effects]
 
 
 def verdict(sweep: Sweep, by: str) -> str:
-    """One sentence: how many effects stand out from chance, and which costs the answer most."""
+    """One sentence: how many effects lie outside the random range, and which costs the answer most."""
     if not sweep.effects:
         return "There is nothing to take out."
     if all(effect.delta_logprob == 0 for effect in sweep.effects):
         return "Taking them out changes nothing at all: these experts add nothing to this answer."
-    out, total = sum(beyond(sweep)), len(sweep.effects)
     worst = min(sweep.effects, key=lambda effect: effect.delta_logprob)
-    count = f"{out} of {total} {by}s stand out from {len(sweep.random)} random removals of the same size"
+    count = _counted(sweep, by)
     if worst.delta_logprob >= 0:
         return f"{count}; none makes the answer less likely when taken out."
     return f"{count}; {name_of(worst)} costs the answer most: {-worst.delta_logprob:.3f} nats."
+
+
+def _counted(sweep: Sweep, by: str) -> str:
+    out, total, drawn = sum(outside(sweep)), len(sweep.effects), len(sweep.random)
+    if not drawn:
+        return f"{total} {by}s, with no random removals to hold them against"
+    lucky = 2 * total / (drawn + 1)  # one more draw is the least or the largest of all with 2 in drawn + 1
+    about = f"about {lucky:.0f}" if lucky >= 1 else "less than one"
+    return (
+        f"{out} of {total} {by}s lie outside the range of {drawn} random removals of the same size; "
+        f"{about} would by luck"
+    )
 
 
 def ranking_value(sweep: Sweep, by: str, info: EngineInfo) -> dict[str, Any]:
@@ -72,9 +83,9 @@ def ranking_value(sweep: Sweep, by: str, info: EngineInfo) -> dict[str, Any]:
             "share": round(effect.contribution, 6),
             "changed": effect.answer_changed,
             "answer": effect.answer,
-            "beyond": out,
+            "outside": out,
         }
-        for effect, out in zip(sweep.effects, beyond(sweep), strict=True)
+        for effect, out in zip(sweep.effects, outside(sweep), strict=True)
     ]
     if by == "expert":
         rows.sort(key=lambda row: row["delta"])

@@ -14,6 +14,7 @@ import numpy as np
 from smola_demo.plots import RunningRouting, routing_view
 from smola_demo.runs import ENDING, FOLDER, RunError, unpack
 from smola_demo.ui.answer import CONFIDENCE
+from smola_demo.ui.asked import task_asked
 from smola_demo.ui.view import encode
 
 if TYPE_CHECKING:
@@ -46,11 +47,19 @@ def origin(run: dict[str, Any], kind: str) -> str:
     when = datetime.fromisoformat(run["when"])
     zone = " UTC" if when.utcoffset() is not None and not when.utcoffset() else ""
     engine = run["engine"]
-    with_ = "no experts" if engine["experts"] == "none" else f"experts {engine['experts']}"
-    steps = f" after {engine['experts_steps']:,} steps" if engine["experts_state"] == "trained" else ""
     first = "Reopened run" if kind == "reopened" else "Recorded run"
     ablated = f", without {run['ablation']}" if run["ablation"] else ""
-    return f"{first}, not live: made on {when:%Y-%m-%d at %H:%M}{zone} with {with_}{steps}{ablated}."
+    return f"{first}, not live: made on {when:%Y-%m-%d at %H:%M}{zone} with {_experts_then(engine)}{ablated}."
+
+
+def _experts_then(engine: dict[str, Any]) -> str:
+    """What answered beside the backbone: "experts NAME after 4,000 steps", "no experts" and so on."""
+    name, state = engine["experts"], engine["experts_state"]
+    if state == "none":
+        return "no experts"
+    if state == "untrained":
+        return "untrained experts"
+    return f"{'the LoRA' if state == 'lora' else 'experts'} {name} after {engine['experts_steps']:,} steps"
 
 
 def answer_of(run: dict[str, Any], kind: str, said: str) -> dict[str, Any]:
@@ -58,8 +67,8 @@ def answer_of(run: dict[str, Any], kind: str, said: str) -> dict[str, Any]:
     answer, timing, engine = run["answer"], run["timing"], run["engine"]
     chances = [math.exp(float(token["logprob"])) for token in answer["tokens"]]
     sure = f"{100 * sum(chances) / len(chances):.0f} %" if chances else "–"
-    state = "untrained: nearly uniform" if engine["experts_state"] == "untrained" else engine["experts"]
-    asked = f"{run['task']}: {run['question']}" if run["question"] else run["task"]
+    kinds = {"untrained": "untrained: nearly uniform", "lora": f"{engine['experts']}: a LoRA, no mixture"}
+    state = kinds.get(engine["experts_state"], engine["experts"])
     return {
         "state": "done",
         "origin": kind,
@@ -68,7 +77,7 @@ def answer_of(run: dict[str, Any], kind: str, said: str) -> dict[str, Any]:
         "message": said,
         "tokens": [[token["text"], round(p, 4)] for token, p in zip(answer["tokens"], chances, strict=True)],
         "run": [
-            ("asked", str(asked)),
+            ("asked", task_asked(run["task"], run["question"])),
             ("time then", f"{float(timing['prefill_s']) + float(timing['decode_s']):.1f} s"),
             ("tokens", str(len(chances))),
             ("confidence", sure),
@@ -87,7 +96,9 @@ def map_of(run: dict[str, Any]) -> dict[str, Any]:
     """Value of the live map's view: the same means that were drawn when the run was made."""
     routing = run["routing"]
     if routing is None:
-        return routing_view((), (), 0, {}) | {"notice": "This run has no routing: no experts were loaded."}
+        lora = run["engine"]["experts_state"] == "lora"
+        why = "a LoRA without a mixture of experts answered" if lora else "no experts were loaded"
+        return routing_view((), (), 0, {}) | {"notice": f"This run has no routing: {why}."}
     modality, phase = np.array(routing["modality"]), np.array(routing["phase"])
     kinds = {"visual": modality == 1, "text": modality == 0, "multimodal": modality >= 0}
     serves = np.stack([kinds[group] for group in routing["groups"]])

@@ -20,7 +20,7 @@ from smola_demo.runs import RunError, read_run_file
 from smola_demo.tasks import TASKS
 from smola_demo.ui import recorded
 from smola_demo.ui.ask_handlers import task_shown
-from smola_demo.ui.ask_tab import LABELS
+from smola_demo.ui.asked import TASK_NAMES
 from smola_demo.ui.links import NAMES, example_names, read_link
 from smola_demo.ui.loading import EngineHandle, sentence
 from smola_demo.ui.model_runs import skip
@@ -69,7 +69,7 @@ class Share:
         names = zip(example_names(self.examples), self.examples, strict=True)
         return {
             "examples": [{"name": name, "path": str(example.image)} for name, example in names],
-            "tasks": LABELS,
+            "tasks": TASK_NAMES,
             "asks": [task.name for task in TASKS.values() if task.needs_question],
             "recorded": [title for _, title in self.shipped],
         }

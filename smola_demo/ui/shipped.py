@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +15,29 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 32_000_000
 LOADING = "The model is still loading: this opens when its experts are there."
-NO_EXPERTS = "No experts are loaded, so there is nothing to show: start the page with a checkpoint."
+NO_MIXTURE = "No mixture of experts is loaded, so {what}: load one on the Model tab, where there is one."
+NO_FILE = (
+    "The experts were made untrained and come from no folder, so nothing is computed for them: train some, "
+    "or load trained ones on the Model tab, where there is one."
+)
 
 
 class ShippedError(ValueError):
     """A file beside the experts that cannot be shown; the message is one sentence."""
+
+
+def nothing_to_read(info: EngineInfo | None) -> str:
+    """Why no file can stand beside what is loaded; empty when one can."""
+    if info is None:
+        return LOADING
+    if not info.groups:
+        return NO_MIXTURE.format(what="there is nothing to show")
+    return NO_FILE if info.experts_state == "untrained" and not info.folder else ""
+
+
+def model_options(info: EngineInfo) -> str:
+    """What a command needs to load what is loaded."""
+    return f"--backbone {shlex.quote(info.backbone)} --experts {shlex.quote(info.experts)}"
 
 
 def read_shipped(info: EngineInfo, name: str) -> dict[str, Any] | None:

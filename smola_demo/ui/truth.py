@@ -1,23 +1,24 @@
 """The value of the "Is it true?" view: metrics.json beside the loaded experts, each figure with what it says.
 
-A section is {"name", "title", "verdicts", …}; the sentences follow from the 95 % intervals, whichever way
-they fall.
+A section is {"name", "title", "verdicts", …}; the sentences on scores and effects follow from the 95 %
+intervals, whichever way they fall; the one on the routers compares two maps of one row by a fixed ratio.
 """
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from smola_demo.ui.loading import sentence
 from smola_demo.ui.shipped import (
-    LOADING,
-    NO_EXPERTS,
     ShippedError,
     check_made_for,
     count,
     damaged,
     missing_value,
+    model_options,
     not_computed,
+    nothing_to_read,
     number,
     read_shipped,
     text,
@@ -47,10 +48,8 @@ NO_STEPS = (
 
 def truth_value(info: EngineInfo | None) -> dict[str, Any]:
     """The view's value: "shown" with its sections, or "missing" with a sentence and the commands to run."""
-    if info is None:
-        return missing_value(LOADING)
-    if not info.groups:
-        return missing_value(NO_EXPERTS)
+    if info is None or nothing_to_read(info):
+        return missing_value(nothing_to_read(info))
     try:
         found = read_shipped(info, NAME)
         if found is None:
@@ -80,9 +79,8 @@ def truth_value(info: EngineInfo | None) -> dict[str, Any]:
 def commands(info: EngineInfo) -> list[str]:
     """What to run for all of it."""
     suites = " ".join(f"--suite suites/{name}.jsonl" for name in SUITES)
-    judge = (
-        f"python -m smola_demo evaluate {suites} --experts {info.experts} --out checkpoints/{info.experts}"
-    )
+    out = shlex.quote(f"checkpoints/{info.experts}")
+    judge = f"python -m smola_demo evaluate {suites} {model_options(info)} --out {out}"
     return ["python -m smola_demo data suites", f"{judge} --against none --look --checks 60"]
 
 

@@ -48,7 +48,7 @@ find(".divergence-saves").replaceChildren(
     title: "How far the other experts' routing moved",
     plot,
     library: () => Plotly,
-    said: () => `Without ${value.spec}. Jensen-Shannon divergence of the remaining routing by layer, nats, prompt and answer tokens.`,
+    said: () => `${value.asked}, without ${value.spec}. Jensen-Shannon divergence of the remaining routing by layer, nats, prompt and answer tokens.`,
     table: () => ({ head: ["layer", "js_nats"], rows: rowsOf(value.divergence.data[0]) }),
   }),
 );
@@ -59,6 +59,7 @@ smola.live(props, watch, (next) => {
   root.hidden = next.state === "idle";
   find(".verdict").textContent = next.verdict || "";
   find(".comparison-message").textContent = next.message || "";
+  find(".comparison-asked").textContent = next.asked ? `Asked: ${next.asked}` : "";
   find(".comparison-body").hidden = next.state !== "done";
   if (next.state !== "done") return;
   find(".ablated-heading").textContent = `Without ${next.spec}`;
@@ -69,6 +70,8 @@ smola.live(props, watch, (next) => {
   );
   find(".strip-note").textContent = next.strip_note;
   strip(next.tokens, next.reach);
+  find(".divergence").hidden = !next.divergence;
+  find(".divergence-none").textContent = next.divergence ? "" : next.divergence_said;
   plot.setAttribute("aria-label", next.divergence_said);
   chart();
 });

@@ -89,7 +89,7 @@ const picture = async ({ data }) => {
 
 const asked = ({ task, question, ablation, answer }) => {
   const parts = [
-    `Task ${task}`,
+    props.tasks[task] ?? task,
     question && `question "${question}"`,
     ablation && `without ${ablation}`,
     `answer "${answer.text}"`,
@@ -153,7 +153,7 @@ smola.live(props, watch, async (record) => {
   find(".explorer-asked").textContent = asked(record);
   if (!record.routing?.groups.length)
     return clear(
-      "This run has no routing: no experts were loaded, so the plain backbone answered. Load a checkpoint with experts and ask again.",
+      `This run has no routing: ${record.engine.experts_state === "lora" ? "a LoRA without a mixture of experts" : "no experts were loaded, so the plain backbone"} answered. Load a mixture of experts and ask again.`,
     );
   try {
     const [routing, image] = await Promise.all([readRouting(record.routing), picture(record.picture)]);

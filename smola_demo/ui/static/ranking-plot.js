@@ -29,7 +29,7 @@ const bars = () => {
   const colour = value.rows.map((row) => value.colours[row.group][smola.mode()]);
   return panels().map(([measure], p) => ({
     type: "bar", orientation: "h", y, x: value.rows.map((row) => row[measure]), xaxis: `x${p ? p + 1 : ""}`, name: measure,
-    marker: { color: colour, opacity: measure === "delta" ? value.rows.map((row) => (row.beyond ? 1 : 0.55)) : 0.8 },
+    marker: { color: colour, opacity: measure === "delta" ? value.rows.map((row) => (row.outside ? 1 : 0.55)) : 0.8 },
     hovertemplate: value.rows.map(hover), width: 0.72, showlegend: false,
   }));
 };

@@ -1,6 +1,6 @@
 // The same numbers as rows that can be sorted and chosen.
 const COLUMNS = [
-  ["name", "place"], ["delta", "Δ log-probability, nats"], ["beyond", "beyond chance"], ["weight", "weight"], ["share", "contribution"],
+  ["name", "place"], ["delta", "Δ log-probability, nats"], ["outside", "outside random range"], ["weight", "weight"], ["share", "contribution"],
   ["js", "others' routing moved, nats"], ["changed", "answer"], ["answer", "answer without it"],
 ];
 const sorted = { by: null, down: false };
@@ -9,7 +9,7 @@ const shownAs = (row, key) => {
   if (key === "delta") return signed(row.delta, digitsOf(value.rows.map((r) => r.delta)));
   if (key === "weight" || key === "share") return row[key].toFixed(4);
   if (key === "js") return row.js.toFixed(6);
-  if (key === "beyond") return row.beyond ? "yes" : "no";
+  if (key === "outside") return row.outside ? "yes" : "no";
   if (key === "changed") return row.changed ? "changed" : "same";
   return row[key];
 };
@@ -49,9 +49,9 @@ const fillTable = () => {
 };
 
 const sheet = () => ({
-  head: ["place", "spec", "delta_logprob_nats", "beyond_chance", "weight", "contribution", "js_nats", "answer_changed", "answer"],
+  head: ["place", "spec", "delta_logprob_nats", "outside_random_range", "weight", "contribution", "js_nats", "answer_changed", "answer"],
   rows: [
-    ...value.rows.map((r) => [r.name, r.spec, r.delta, String(r.beyond), r.weight, r.share, r.js, String(r.changed), r.answer]),
+    ...value.rows.map((r) => [r.name, r.spec, r.delta, String(r.outside), r.weight, r.share, r.js, String(r.changed), r.answer]),
     ...value.random.map((delta, i) => [`random ${i + 1}`, "", delta]),
   ],
 });

@@ -6,7 +6,7 @@ find(".ranking-saves").replaceChildren(
     title: "Which experts matter for this answer",
     plot,
     library: () => Plotly,
-    said: () => `${value.verdict}. ${value.said}`,
+    said: () => `${value.asked}: ${value.verdict} ${value.said}`,
     table: sheet,
   }),
 );
@@ -26,6 +26,7 @@ smola.live(props, watch, (next) => {
   if (next.state !== "done") return;
   if (before !== "done") at = -1;
   sorted.by = null;
+  find(".ranking-asked").textContent = `Asked: ${next.asked}`;
   find(".ranking-answer").textContent = `Answer with all experts: ${next.answer || "(nothing)"} (${next.seconds} s for everything)`;
   find(".ranking-said").textContent = next.said;
   find(".ranking-readout").textContent = "";

@@ -73,6 +73,10 @@ const drawMaps = (pen, maps, reach, x, y, width, height) => {
 
 const dated = (when) => new Date(when).toISOString().slice(0, 16).replace("T", " ") + " UTC";
 
+// What answered beside the backbone, in a few words.
+const expertsOf = ({ experts, experts_state: state, experts_steps: steps }) =>
+  ({ none: "no experts", untrained: "untrained experts" })[state] ?? `${state === "lora" ? "the LoRA" : "experts"} ${experts} after ${steps} steps`;
+
 // Draw a run. text: the answer so far; maps and reach: see mapsOf, absent without routing.
 const drawCard = (pen, { record, image }, text, maps, reach) => {
   const { ground, text: ink, soft } = inks();
@@ -83,7 +87,7 @@ const drawCard = (pen, { record, image }, text, maps, reach) => {
   pen.drawImage(image, pad, pad, image.width * scale, image.height * scale);
   const x = pad + left + 40;
   const wide = width - x - pad;
-  const task = value?.tasks?.[record.task] ?? capital(record.task);
+  const task = value?.tasks?.[record.task] ?? record.task;
   let y = write(pen, record.ablation ? `${task}, without ${record.ablation}` : task, x, pad - 8, { size: 19, colour: soft, width: wide });
   if (record.question) y = write(pen, record.question, x, y + 4, { size: 25, weight: 700, colour: ink, width: wide, most: 2 });
   write(pen, text || "(nothing)", x, y + 10, { size: 34, colour: ink, width: wide, most: 5 });
@@ -93,12 +97,8 @@ const drawCard = (pen, { record, image }, text, maps, reach) => {
     const said = `Routing weight of ${experts} experts (rows) in layers ${layers[0]} to ${layers.at(-1)} (columns), minus uniform 1/${experts}; amber above, purple below, up to ±${reach.toPrecision(2)}.`;
     write(pen, said, x, 552, { size: 15, colour: soft, width: wide, most: 2 });
   }
-  const { experts, experts_state: state, experts_steps: steps, backbone_name: name } = record.engine;
-  const with_ = experts === "none" ? "no experts" : `experts ${experts}${state === "trained" ? ` after ${steps} steps` : ", untrained"}`;
-  write(pen, `${name}, ${with_} · ${dated(record.when)} · smola_demo`, pad, height - pad - 18, { size: 15, colour: soft, width: width - 2 * pad });
+  write(pen, `${record.engine.backbone_name}, ${expertsOf(record.engine)} · ${dated(record.when)} · smola_demo`, pad, height - pad - 18, { size: 15, colour: soft, width: width - 2 * pad });
 };
-
-const capital = (text) => text[0].toUpperCase() + text.slice(1);
 
 // What a card needs, made ready once per run: {record, image, routing or null}
 const ready = async (record) => {

@@ -17,7 +17,7 @@ const fileName = (ending) => `smola-${current.record.when.replace(/\D/g, "").sli
 const labelOf = (record, name) => {
   const clock = new Date(record.when).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
   const without = record.ablation ? ` without ${record.ablation}` : "";
-  return `${name} · ${value.tasks[record.task] ?? capital(record.task)}${without} · ${clock}`;
+  return `${name} · ${value.tasks[record.task] ?? record.task}${without} · ${clock}`;
 };
 
 const show = () => {
