@@ -160,6 +160,31 @@ def test_runs_of_the_visit_are_there_to_return_to(visit, engine):
     assert not page.evaluate("Object.keys(localStorage).join() + Object.keys(sessionStorage).join()")
 
 
+def test_a_run_keeps_the_name_it_was_asked_under_and_while_one_goes_none_is_current(visit, engine):
+    page = visit.open().page
+    example(visit, 0)
+    ask(visit, 1)
+    engine.token_s = 0.3
+    page.click("#ask")
+    page.wait_for_selector(".answer[data-state=writing]")
+    assert page.locator(".past-list [aria-current=true]").count() == 0
+    assert page.is_disabled(".save-run")
+    assert page.is_disabled(".save-card")
+    example(visit, 1)
+    visit.until("document.querySelectorAll('.past-list li').length === 2")
+    visit.answered()
+    assert visit.text(".past-list [aria-current=true]").startswith("example0.png · Caption · ")
+    page.click("#ask")
+    page.wait_for_selector(".answer[data-state=writing]")
+    page.click("#stop")
+    visit.answered("stopped")
+    assert page.is_disabled(".save-run")
+    page.locator(".past-list button").last.click()
+    page.wait_for_selector(".answer[data-state=done]")
+    assert page.is_enabled(".save-run")
+    assert visit.errors == []
+
+
 def test_only_ten_runs_are_kept(visit):
     page = visit.open().page
     example(visit, 0)
@@ -169,7 +194,8 @@ def test_only_ten_runs_are_kept(visit):
           const record = { format: "smola-run", task: "caption", answer: { text: "a" }, engine: {} };
           for (let i = 0; i < 12; i++) {
             const run = JSON.stringify({ ...record, when: `2026-01-01T00:00:${10 + i}Z` });
-            smola.runs.remember('{"state":"done"}', "{}", run, "{}", { orig_name: `r${i}.png` });
+            const answer = JSON.stringify({ state: "done", picture: `r${i}.png` });
+            smola.runs.remember(answer, "{}", run, "{}");
           }
         }"""
     )

@@ -6,7 +6,7 @@ import base64
 import binascii
 import json
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from gradio import utils
@@ -58,6 +58,12 @@ def example_picks(examples: list[Example]) -> dict[str, Any]:
             {"text": example.title or example.task, "title": about, "image": file_url(example.image)}
         )
     return {"label": "Examples to try", "items": items}
+
+
+def picture_name(payload: Any) -> str:
+    """What a picture is called on the visitor's side, from an image component's raw value."""
+    path = payload.get("orig_name") or payload.get("path") if isinstance(payload, dict) else payload
+    return PurePath(str(path or "")).name
 
 
 def uploaded(payload: dict[str, Any] | None) -> Image.Image:
