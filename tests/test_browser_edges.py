@@ -161,7 +161,7 @@ def test_a_full_queue_is_said_and_a_queued_run_can_be_stopped(browser, assets):
 
 def test_who_stopped_in_the_queue_may_ask_again_before_it_empties(browser, assets):
     """The stopped run still stands there: its turn passes, and the next run keeps its own."""
-    engine = FakeEngine(prefill_s=8)
+    engine = FakeEngine(token_s=3)
     with serving(ui.EngineHandle.of(engine), assets) as address:
         contexts = [browser.new_context(**SCREENS["wide"]) for _ in range(2)]
         first, second = (Visit(c.new_page(), address).open() for c in contexts)
@@ -170,7 +170,6 @@ def test_who_stopped_in_the_queue_may_ask_again_before_it_empties(browser, asset
             found.page.wait_for_selector("#picture img")
         first.page.click("#ask")
         assert engine.started.wait(WAIT / 1000)
-        engine.prefill_s = 0
         with second.page.expect_response("**/queue/join*"):
             second.page.click("#ask")
         second.page.click("#stop")
@@ -178,10 +177,11 @@ def test_who_stopped_in_the_queue_may_ask_again_before_it_empties(browser, asset
         with second.page.expect_response("**/queue/join*"):
             second.page.click("#ask")
         assert engine.running == 1
-        second.answered()
-        assert second.page.is_disabled("#stop")
-        first.answered()
-        assert second.errors == []
+        engine.token_s = 0
+        for found in (first, second):
+            found.answered()
+            assert found.page.is_disabled("#stop")
+            assert found.errors == []
         for context in contexts:
             context.close()
 
