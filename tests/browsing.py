@@ -170,6 +170,19 @@ class Visit:
         return self.page.locator(f"#{name} :is(input, textarea)").first
 
 
+def example(visit, index):
+    """Choose a picture of the gallery."""
+    visit.page.locator("#examples button").nth(index).click()
+    visit.until(f"document.querySelector('#picture img')?.src.includes('example{index}.png')")
+
+
+def ask(visit, kept):
+    """Ask, until so many runs are kept."""
+    visit.page.click("#ask")
+    visit.until("(n) => document.querySelectorAll('.past-list li').length === n", kept)
+    visit.answered()
+
+
 @pytest.fixture
 def visit(browser, address, engine, request):
     """A visit on the screen that the test is parametrized with (wide if none)."""

@@ -11,8 +11,8 @@ from browsing import free_port
 from smola_demo import ui
 from smola_demo.ui.ablate_handlers import AblateHandlers
 from smola_demo.ui.atlas_tab import AtlasTab
-from smola_demo.ui.loading import StopFlags
 from smola_demo.ui.picker import picker_value
+from smola_demo.ui.stops import StopFlags
 from smola_demo.ui.truth_tab import TruthTab
 from smola_demo.ui.view import serve_files, view
 

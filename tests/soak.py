@@ -123,11 +123,11 @@ def visit(
 
 def stopped(visitor: Visitor, path: str) -> str:
     """A run on the page that is stopped as soon as it is announced; how it ended."""
-    visitor.at_once("begin")
-    joined = visitor.join("ask_1", {"path": path, "meta": MARK}, "caption", "")
+    announced = visitor.announce()
+    joined = visitor.join("ask_1", {"path": path, "meta": MARK}, "caption", "", announced)
     visitor.at_once("stop")
     if joined.status_code == 503:
-        visitor.at_once("refused")
+        visitor.at_once("refused", announced)
         return "busy"
     states = [event for event in visitor.events() if event["msg"] == "process_completed"]
     return "stopped" if states and states[-1]["success"] else "stop failed"

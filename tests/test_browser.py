@@ -163,7 +163,9 @@ def test_stop_stops(visit, engine, picture):
     visit.until("document.querySelector('.answer-text').textContent.length > 0")
     before = engine.closed_early
     page.click("#stop")
+    visit.until("document.querySelector('#stop').textContent.trim() === 'Stopping …'")
     visit.answered("stopped")
+    assert visit.text("#stop").strip() == "Stop"
     assert "Stopped after" in visit.text(".answer-message")
     assert engine.idle.wait(10)
     assert engine.closed_early == before + 1

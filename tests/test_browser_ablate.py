@@ -171,11 +171,32 @@ def test_a_ranking_shows_how_far_it_is_and_stops(ablating, engine):
     ablating.until("document.querySelector('.ranking-progress').value >= 2")
     assert page.get_attribute(".ranking-progress", "max") == "32"
     assert page.is_disabled("#ablate")
-    page.click("#ablate-stop")
+    assert page.is_disabled("#ablate-stop")
+    page.click("#rank-stop")
     page.wait_for_selector(".ranking[data-state=stopped]")
     assert "Stopped after" in ablating.text(".ranking-message")
     page.wait_for_selector("#ablate:not([disabled])")
     assert engine.idle.wait(30)
+
+
+def test_the_button_under_the_map_takes_out_the_cell_it_names(ablating):
+    page = ablating.page
+    ablating.tab("ask")
+    page.click("#ask")
+    ablating.answered()
+    page.evaluate("document.querySelector('.routing-plot').scrollIntoView({block: 'center'})")
+    box = page.locator(".routing-plot .nsewdrag").nth(1).bounding_box()
+    page.mouse.click(box["x"] + box["width"] * 0.5, box["y"] + box["height"] * 0.4)
+    ablating.until("document.querySelector('#take-out')?.textContent.includes('text expert 3, layer')")
+    ablating.tab("ablate")
+    page.click(chip("visual", 3))
+    ablating.until(f"{SPEC}.includes('visual:3')")
+    ablating.tab("ask")
+    page.click("#take-out")
+    page.wait_for_selector("#ablate", state="visible")
+    ablating.until(f"/^text:3@[0-9-]+$/.test({SPEC})")
+    ablating.until("document.querySelectorAll('.chip[data-expert][aria-pressed=true]').length === 1")
+    assert pressed(page) == ["text expert 3"]
 
 
 def test_within_one_expert_the_table_sorts_and_saves(ablating, tmp_path):

@@ -146,11 +146,42 @@ def test_a_full_queue_is_said_and_a_queued_run_can_be_stopped(browser, assets):
         third.answered("error")
         assert "try again" in third.text(".answer-message")
         second.page.click("#stop")
+        second.answered("stopped")  # though the queue has not come to it
+        assert second.text(".answer-message") == "Stopped."
+        assert second.text("#stop").strip() == "Stop"
         first.page.click("#stop")
         first.answered("stopped")
-        second.answered("stopped")
-        assert second.text(".answer-message") == "Stopped."
         assert engine.most_running == 1
+        engine.token_s = engine.prefill_s = 0
+        second.page.click("#ask")
+        second.answered()
+        for context in contexts:
+            context.close()
+
+
+def test_who_stopped_in_the_queue_may_ask_again_before_it_empties(browser, assets):
+    """The stopped run still stands there: its turn passes, and the next run keeps its own."""
+    engine = FakeEngine(token_s=3)
+    with serving(ui.EngineHandle.of(engine), assets) as address:
+        contexts = [browser.new_context(**SCREENS["wide"]) for _ in range(2)]
+        first, second = (Visit(c.new_page(), address).open() for c in contexts)
+        for found in (first, second):
+            found.page.locator("#examples button").first.click()
+            found.page.wait_for_selector("#picture img")
+        first.page.click("#ask")
+        assert engine.started.wait(WAIT / 1000)
+        with second.page.expect_response("**/queue/join*"):
+            second.page.click("#ask")
+        second.page.click("#stop")
+        second.answered("stopped")
+        with second.page.expect_response("**/queue/join*"):
+            second.page.click("#ask")
+        assert engine.running == 1
+        engine.token_s = 0
+        for found in (first, second):
+            found.answered()
+            assert found.page.is_disabled("#stop")
+            assert found.errors == []
         for context in contexts:
             context.close()
 

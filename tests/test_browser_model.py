@@ -82,10 +82,25 @@ def test_choosing_loading_and_what_follows(visit, picture):
     assert visit.errors == []
 
 
-def test_another_visitor_sees_the_new_model_within_seconds(visit):
+def test_another_visitor_sees_the_new_model_within_seconds_and_keeps_what_it_has_said(visit):
     page = visit.page
+    loaded = "(name) => document.querySelector('#model-note').textContent.includes(`Loaded: ${name}`)"
     assert visit.handle.switch(lambda _report: engine(BIG)) == ""
     visit.until("document.querySelector('.engine-facts').textContent.includes('big-model')")
     visit.tab("model")
-    visit.until("document.querySelector('#model-note').textContent.includes('Loaded: big-model')")
-    assert page.input_value("#model-backbone input") == "big-model"
+    visit.until(loaded, "big-model")
+    visit.tab("ask")
+    page.locator("#examples button").first.click()
+    page.wait_for_selector("#picture img")
+    assert visit.handle.switch(lambda _report: engine()) == ""
+    page.click("#ask")
+    visit.answered()
+    said = visit.text(".answer-text")
+    visit.until(loaded, "SmolLM2-135M")
+    assert visit.text(".answer-text") == said
+    assert page.is_enabled(".save-run")
+    visit.tab("model")
+    assert page.input_value("#model-backbone input") == "SmolLM2-135M"
+    assert page.input_value("#model-precision input").startswith("NF4")
+    assert page.input_value("#model-experts input").startswith("embedded-omni")
+    assert visit.errors == []

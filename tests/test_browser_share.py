@@ -11,7 +11,20 @@ import threading
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from browsing import SCREENS, WAIT, Visit, address, assets, browser, engine, picture, serving, visit  # noqa: F401  fixtures
+from browsing import (  # noqa: F401  fixtures
+    SCREENS,
+    WAIT,
+    Visit,
+    address,
+    ask,
+    assets,
+    browser,
+    engine,
+    example,
+    picture,
+    serving,
+    visit,
+)
 from fake_engine import FakeEngine
 from PIL import Image, ImageDraw
 
@@ -25,17 +38,6 @@ pytestmark = [
 ]
 
 EXPLORED = "document.querySelector('.explorer-asked').textContent"
-
-
-def example(visit, index):
-    visit.page.locator("#examples button").nth(index).click()
-    visit.until(f"document.querySelector('#picture img')?.src.includes('example{index}.png')")
-
-
-def ask(visit, kept):
-    visit.page.click("#ask")
-    visit.until("(n) => document.querySelectorAll('.past-list li').length === n", kept)
-    visit.answered()
 
 
 def download(visit, selector):
@@ -158,53 +160,6 @@ def test_what_is_no_run_is_refused_in_one_sentence(visit, picture, tmp_path):
     assert visit.text(".answer-text") == before
     assert page.locator(".past-list li").count() == 1
     assert page.is_visible("#tab-ask")
-
-
-def test_runs_of_the_visit_are_there_to_return_to(visit, engine):
-    page = visit.open().page
-    example(visit, 0)
-    ask(visit, 1)
-    first = (
-        visit.text(".answer-text"),
-        page.evaluate("document.querySelector('.routing-plot').data[1].z[0][0]"),
-    )
-    example(visit, 1)
-    visit.until("document.querySelector('#question :is(input, textarea)')?.value")
-    ask(visit, 2)
-    labels = page.locator(".past-list button").all_inner_texts()
-    assert [label.split(" · ")[:2] for label in labels] == [
-        ["example1.png", "Count"],
-        ["example0.png", "Caption"],
-    ]
-    current = page.locator(".past-list [aria-current=true]")
-    assert current.inner_text() == labels[0]
-    asked = visit.calls()
-    page.locator(".past-list button").nth(1).focus()
-    page.keyboard.press("Enter")
-    visit.until("(text) => document.querySelector('.answer-text').textContent === text", first[0])
-    visit.until("(z) => document.querySelector('.routing-plot').data[1].z[0][0] === z", first[1])
-    assert current.inner_text() == labels[1]
-    assert visit.calls() == asked  # from the browser's memory, not from the server
-    visit.tab("routing")
-    visit.until(f"{EXPLORED}.includes({json.dumps(first[0])})")
-    assert not page.evaluate("Object.keys(localStorage).join() + Object.keys(sessionStorage).join()")
-
-
-def test_only_ten_runs_are_kept(visit):
-    page = visit.open().page
-    example(visit, 0)
-    ask(visit, 1)
-    page.evaluate(
-        """() => {
-          const record = { format: "smola-run", task: "caption", answer: { text: "a" }, engine: {} };
-          for (let i = 0; i < 12; i++) {
-            const run = JSON.stringify({ ...record, when: `2026-01-01T00:00:${10 + i}Z` });
-            smola.runs.remember('{"state":"done"}', "{}", run, "{}", { orig_name: `r${i}.png` });
-          }
-        }"""
-    )
-    labels = page.locator(".past-list button").all_inner_texts()
-    assert [label.split(" ")[0] for label in labels] == [f"r{i}.png" for i in range(11, 1, -1)]
 
 
 def test_a_link_restores_what_was_chosen_and_holds_for_a_new_server(visit, browser, engine, assets):

@@ -95,7 +95,7 @@ def test_what_to_try(tour, picture):
     button("Ablate and compare").click()
     page.wait_for_selector(".comparison[data-state=done]")
     assert page.locator(".comparison .strip .token, .comparison .strip span").count()
-    button("Rank all experts for this answer").click()
+    button("Rank").click()
     page.wait_for_selector(".ranking[data-state=done]")
     sound(tour)
 
@@ -122,7 +122,7 @@ def test_the_tour_is_the_readmes():
     said = " ".join(steps())
     bold = [re.search(r"\*\*(.+?)\*\*", step)[1] for step in steps()]
     assert bold == ["Ask.", "Routing.", "Ablate.", "Compare", "Ask about a photograph of your own."]
-    for name in ("Ask", "Minus uniform", "Ablate and compare", "Rank all experts for this answer"):
+    for name in ("Ask", "Minus uniform", "Ablate and compare", "Rank"):
         assert f"*{name}*" in said
 
 

@@ -18,7 +18,8 @@ from smola_demo.plots.contrast import contrast, mean_divergence, mean_over_token
 from smola_demo.results import Request
 from smola_demo.ui.compare_handlers import CompareHandlers
 from smola_demo.ui.contrast import Side, contrast_value, loaded_note
-from smola_demo.ui.loading import EngineHandle, StopFlags
+from smola_demo.ui.loading import EngineHandle
+from smola_demo.ui.stops import StopFlags
 
 ENGINE = FakeEngine(experts=3, layers=2)
 INFO = FakeEngine().info()
@@ -85,8 +86,7 @@ def handlers(engine=None, variants=None):
 
 
 def pair(do, asked, a, b):
-    do.begin(VISITOR)
-    return do.pair(*asked, *a, *b, VISITOR)
+    return do.pair(*asked, *a, *b, do.begin(VISITOR)[0], VISITOR)
 
 
 def test_both_sides_answer_and_the_routing_is_compared(picture):
@@ -230,7 +230,8 @@ def test_stop_ends_either_side_between_two_tokens(picture, steps, side):
         next(run)
     do.stop(VISITOR)
     (last,) = run
-    assert json.loads(last[0]) == {"state": "stopped", "message": f"Stopped while {side} was answering."}
+    said = json.loads(last[0])
+    assert (said["state"], said["message"]) == ("stopped", f"Stopped while {side} was answering.")
     assert engine.running == 0
     assert engine.closed_early == 1
 

@@ -256,8 +256,7 @@ def test_a_visitor_who_goes_away_in_the_middle_frees_the_model(tmp_path, monkeyp
     begin = {"ask_1": "begin", "ablate": "begin_1", "rank": "begin_2"}[name]
     with serving(EngineHandle.of(slow), tmp_path / "assets") as address:
         gone, other = Visitor(address, "gone"), Visitor(address, "other")
-        gone.at_once(begin)
-        gone.join(name, picture, "caption", "", *more)
+        gone.join(name, picture, "caption", "", *more, gone.announce(begin))
         with gone.http.stream("GET", "gradio_api/queue/data", params={"session_hash": "gone"}) as lines:
             assert slow.started.wait(20)
             next(lines.iter_raw())
@@ -265,8 +264,7 @@ def test_a_visitor_who_goes_away_in_the_middle_frees_the_model(tmp_path, monkeyp
         assert slow.idle.wait(20)
         assert slow.closed_early == 1
         slow.token_s = slow.sweep_s = 0.0
-        other.at_once("begin")
-        outputs = other.call("ask_1", picture, "caption", "")
+        outputs = other.call("ask_1", picture, "caption", "", other.announce())
         assert '"state":"done"' in outputs[0].replace(" ", "")
         other.http.close()
     assert slow.most_running == 1

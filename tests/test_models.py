@@ -9,11 +9,13 @@ import weakref
 import gradio as gr
 import pytest
 from fake_models import BIG, HUGE, OFFERED, SMALL, FakeModels, engine
-from ui_calls import VISITOR, ask, handlers, picture  # noqa: F401  fixture
+from ui_calls import VISITOR, ask, handlers, picture, skipped  # noqa: F401  fixture
 
+from smola_demo import ui
 from smola_demo.ui.api import Api
-from smola_demo.ui.loading import EngineHandle, NotReadyError, StopFlags
+from smola_demo.ui.loading import EngineHandle, NotReadyError
 from smola_demo.ui.model_handlers import ModelHandlers
+from smola_demo.ui.stops import StopFlags
 
 
 @pytest.fixture
@@ -122,8 +124,10 @@ def test_a_request_during_a_switch_is_told_so(do, models, handle, picture):  # n
     heard = []
 
     def act():
-        heard.append(json.loads(asking.begin(VISITOR)[0]))
-        assert all(gr.skip() == output for output in next(asking.ask(picture, "caption", None, VISITOR)))
+        told, *buttons = asking.begin(VISITOR)
+        heard.append(json.loads(told))
+        assert all(skipped(button) for button in buttons)
+        assert all(skipped(output) for output in next(asking.ask(picture, "caption", None, told, VISITOR)))
         with pytest.raises(gr.Error, match="The model is still loading"):
             api.info()
         with pytest.raises(NotReadyError, match="Another model is being loaded"):
@@ -135,6 +139,75 @@ def test_a_request_during_a_switch_is_told_so(do, models, handle, picture):  # n
     assert told["state"] == "stopped"
     assert told["message"].endswith("ask again when it is there.")
     assert handle.require().backbone == BIG
+
+
+def test_what_ends_during_a_switch_gives_the_buttons_back(do, models, handle):
+    """Should the switch fail, nothing else would: the model from before is no news to the page."""
+    asking = handlers(handle=handle)
+    seen = []
+
+    def act():
+        seen.append(asking.refused(announced, VISITOR)[1:])
+        asking.stops.begin(VISITOR.session_hash, asking)
+        seen.append(asking.stop(VISITOR)[1:])
+
+    announced, *_ = asking.begin(VISITOR)
+    models.during, models.broken = [act], "there is not enough memory to load it"
+    assert last(do.load(BIG, "none", "auto"))["kind"] == "error"
+    assert [[b["interactive"] for b in buttons] for buttons in seen] == [[True, False]] * 2
+
+
+def test_the_tab_chooses_what_is_loaded(do, models):
+    assert "Loaded: big-model" in last(do.load(BIG, "untrained", "nf4"))["text"]
+    asked, facts_of = [], models.model
+    models.model = lambda *which: asked.append(which[:2]) or facts_of(*which)
+    _, backbone, precision, facts, experts, _ = do.loaded()
+    assert (backbone["value"], precision, experts["value"]) == (BIG, "nf4", "untrained")
+    assert dict(json.loads(facts)["facts"])["id"] == BIG
+    assert asked == [(BIG, "nf4")]
+
+
+@pytest.fixture
+def page(handle, tmp_path):
+    found = ui.build(handle, assets=tmp_path / "assets")
+    yield found
+    found.close()
+    gc.collect()
+
+
+# The places of what a look at the model gives back: the answer, and the results on the other tabs.
+ANSWER, RESULTS = 3, slice(-4, None)
+
+
+def look(page, *shown, known=1):
+    """What the page's look at the model makes of the answer, the run and three results."""
+    tick = next(fn.fn for fn in page.fns.values() if fn.name == "tick")
+    outputs = tick(*(json.dumps(value) for value in shown), "", known, VISITOR)
+    return [outputs[ANSWER], *outputs[RESULTS]]
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_fresh_answer_stays_when_the_page_sees_the_new_model(page, handle):
+    assert handle.switch(lambda _report: engine(BIG)) == ""
+    old, new = {"state": "done", "loads": 1}, {"state": "done", "loads": 2}
+    answer, run, comparison, ranking, contrast = look(page, new, old, new, old)
+    assert [skipped(v) for v in (answer, run, ranking)] == [True] * 3
+    assert [json.loads(v)["state"] for v in (comparison, contrast)] == ["idle"] * 2
+    answer, run, *_ = look(page, old, old, old, old)
+    assert (json.loads(answer)["state"], json.loads(run)) == ("idle", {})
+    answer, run, *_ = look(page, {"state": "error", "loads": 2}, old, old, old)
+    assert (skipped(answer), json.loads(run)) == (True, {})
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_look_changes_nothing_while_a_run_goes_on(page, handle):
+    assert handle.switch(lambda _report: engine(BIG)) == ""
+    functions = {fn.api_name: fn.fn for fn in page.fns.values()}
+    functions["begin"](VISITOR)
+    waiting = {"state": "waiting", "loads": 2}
+    assert all(skipped(v) for v in look(page, waiting, {}, {}, {}))
+    functions["stop"](VISITOR)
+    assert not all(skipped(v) for v in look(page, waiting, {}, {}, {}))
 
 
 def test_programs_see_and_change_the_model_as_the_page_does(handle, models):

@@ -94,8 +94,7 @@ def test_nobody_learns_which_files_exist(visitor, secret):
 
 def test_no_run_answers_about_a_picture_on_the_server(visitor, secret):
     for name, more in (("ask_1", ()), ("ablate", ("visual:1",)), ("rank", ("expert", None))):
-        assert visitor.at_once("begin").status_code == 200
-        outputs = visitor.call(name, {"path": str(secret)}, "caption", "", *more)
+        outputs = visitor.call(name, {"path": str(secret)}, "caption", "", *more, visitor.announce())
         assert "did not arrive" in str(outputs), name
         assert '"done"' not in str(outputs)
 

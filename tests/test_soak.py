@@ -73,10 +73,11 @@ def test_who_waits_is_told_how_many_are_before(uploads):
         first, second = Visitor(address, "first"), Visitor(address, "second")
         (path,) = first.upload("a.png", png("teal")).json()
         picture = {"path": path, "meta": {"_type": "gradio.FileData"}}
-        said = [json.loads(one.at_once("begin").json()["data"][0])["hint"] for one in (first, second)]
+        announced = [one.announce() for one in (first, second)]
+        said = [json.loads(value)["hint"] for value in announced]
         assert said == ["Waiting for the model …", "Waiting for the model, 1 before you …"]
-        for one in (first, second):
-            one.join("ask_1", picture, "caption", "")
+        for one, value in zip((first, second), announced, strict=True):
+            one.join("ask_1", picture, "caption", "", value)
         running = threading.Thread(target=first.events)
         running.start()
         ranks = [event["rank"] for event in second.events() if event["msg"] == "estimation"]

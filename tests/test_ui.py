@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import threading
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +17,7 @@ from smola_demo.tasks import TaskError
 from smola_demo.ui import answer
 from smola_demo.ui.asked import asked_of
 from smola_demo.ui.examples import uploaded
-from smola_demo.ui.loading import EngineHandle, StopFlags, sentence
+from smola_demo.ui.loading import EngineHandle, sentence
 
 
 def test_ask_streams_text_then_figures(picture):
@@ -137,77 +136,9 @@ def test_a_bug_shows_no_details_and_is_logged(picture, capsys):
     assert last[3]["interactive"] is True
 
 
-def test_stop_ends_between_two_tokens_and_closes_the_engine(picture):
-    engine = FakeEngine()
-    do = handlers(engine)
-    run = ask(do, picture, "caption", None)
-    next(run)
-    next(run)
-    assert engine.running == 1
-    do.stop(VISITOR)
-    rest = list(run)
-    assert len(rest) == 1
-    value = json.loads(rest[0][0])
-    assert value["state"] == "stopped"
-    assert "Stopped after 3 tokens" in value["message"]
-    assert (engine.running, engine.closed_early) == (0, 1)
-
-
-def test_stop_before_the_queue_lets_go_starts_nothing(picture):
-    engine = FakeEngine()
-    do = handlers(engine)
-    do.begin(VISITOR)
-    do.stop(VISITOR)
-    (only,) = do.ask(picture, "caption", None, VISITOR)
-    assert json.loads(only[0])["state"] == "stopped"
-    assert engine.most_running == 0
-
-
-def test_stop_is_for_one_visitor_only(picture):
-    do = handlers()
-    do.stop(SimpleNamespace(session_hash="somebody else"))
-    *_, last = ask(do, picture, "caption", None)
-    assert json.loads(last[0])["state"] == "done"
-
-
-def test_closing_the_page_closes_the_engine(picture):
-    engine = FakeEngine()
-    run = ask(handlers(engine), picture, "caption", None)
-    next(run)
-    run.close()
-    assert (engine.running, engine.closed_early) == (0, 1)
-
-
-def test_leaving_forgets_the_flag_and_ends_the_run():
-    flags = StopFlags()
-    assert flags.begin("a")
-    flag = flags.flag("a")
-    flags.end("a")
-    assert flag.is_set()
-    assert flags.flag("a") is None
-
-
-def test_pressing_enter_twice_asks_once(picture):
-    engine = FakeEngine()
-    do = handlers(engine)
-    run = ask(do, picture, "caption", None)
-    next(run)
-    assert all(skipped(v) for v in do.begin(VISITOR))
-    list(run)
-    (ignored,) = do.ask(picture, "caption", None, VISITOR)
-    assert all(skipped(v) for v in ignored)
-    assert engine.most_running == 1
-    *_, last = ask(do, picture, "caption", None)
-    assert json.loads(last[0])["state"] == "done"
-
-
-def test_a_full_queue_gives_the_buttons_back():
-    do = handlers()
-    do.begin(VISITOR)
-    value, *rest = do.refused(VISITOR)
-    assert "try again" in json.loads(value)["message"]
-    assert [b["interactive"] for b in rest] == [True, False]
-    assert do.stops.flag(VISITOR.session_hash) is None
+def test_a_kept_run_is_called_as_the_picture_that_was_asked_about(picture):
+    *_, last = ask(handlers(), picture, "caption", None)
+    assert json.loads(last[0])["picture"] == "beach.png"
 
 
 def test_handle_tells_progress_then_readiness():

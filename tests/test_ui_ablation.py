@@ -10,7 +10,7 @@ import threading
 import pytest
 from fake_engine import FakeEngine
 from PIL import Image
-from ui_calls import VISITOR, ablate, ablation_handlers, event, picture, skipped  # noqa: F401  picture is a fixture
+from ui_calls import VISITOR, ablate, ablation_handlers, event, picture, rank, rank_handlers, skipped  # noqa: F401  picture is a fixture
 
 from smola_demo.results import Comparison, Progress, Request
 from smola_demo.ui import comparison
@@ -100,14 +100,16 @@ def test_a_clicked_cell_is_checked():
 
 def test_clicking_a_cell_of_the_map_chooses_its_expert():
     do = ablation_handlers()
-    spec, chips, way = do.pick_cell(event(group="text", expert=2, layer="12"))
-    assert spec == "text:2@12"
+    spec, chips, way, cell = do.pick_cell(event(group="text", expert=2, layer="12"))
+    assert spec == cell == "text:2@12"
     value = json.loads(chips)
     assert (value["picked"]["text"], value["first"], value["last"]) == ([2], 12, 12)
     assert way["visible"] is True
     assert "text expert 2, layer 12" in way["value"]
     assert all(skipped(v) for v in do.pick_cell(event(group="audio", expert=2, layer="12")))
     assert do.open().selected == "ablate"
+    spec, chips, tabs = do.open_cell(cell)
+    assert (spec, json.loads(chips)["picked"]["text"], tabs.selected) == ("text:2@12", [2], "ablate")
 
 
 def test_word_diff_keeps_every_word():
@@ -155,7 +157,8 @@ def test_ablate_shows_both_answers_and_what_changed(picture):
 )
 def test_a_spec_that_does_not_fit_is_one_sentence(picture, spec, said, capsys):
     (out,) = ablate(ablation_handlers(), picture, "caption", None, spec)
-    assert json.loads(out[0]) == {"state": "error", "message": said}
+    told = json.loads(out[0])
+    assert (told["state"], told["message"]) == ("error", said)
     assert out[1]["interactive"] is True
     assert capsys.readouterr().err == ""
 
@@ -203,6 +206,17 @@ def test_a_second_run_of_the_same_visitor_is_told_to_wait(picture):
     assert all(skipped(v) for v in do.begin(VISITOR)), "the comparison on screen goes on"
     list(run)
     assert json.loads(do.begin(VISITOR)[0])["state"] == "running"
+
+
+def test_a_press_during_the_ranking_is_told_to_wait_and_stop_is_the_rankings_own(picture):
+    ranks = rank_handlers()
+    run = rank(ranks, picture, "caption", None, "expert", None)
+    next(run)
+    assert "Another run of yours" in json.loads(ranks.ablate.begin(VISITOR)[0])["message"]
+    ranks.ablate.stop(VISITOR)
+    assert json.loads(next(run)[0])["state"] == "running"
+    ranks.stop(VISITOR)
+    assert [json.loads(out[0])["state"] for out in run] == ["stopped"]
 
 
 def test_verdict_says_which_way():

@@ -9,7 +9,7 @@ import json
 import pytest
 from fake_engine import FakeEngine
 from PIL import Image
-from ui_calls import VISITOR, ablation_handlers, event, picture, rank, skipped  # noqa: F401  picture is a fixture
+from ui_calls import VISITOR, event, picture, rank, rank_handlers, skipped  # noqa: F401  picture is a fixture
 
 from smola_demo.results import Effect, RandomRemoval, Request, Sweep
 from smola_demo.ui import ranking
@@ -32,7 +32,7 @@ def sweep_of(deltas, chance):
 
 
 def test_a_ranking_runs_with_progress_and_ends_sorted(picture):
-    outs = list(rank(ablation_handlers(), picture, "caption", None, "expert", None))
+    outs = list(rank(rank_handlers(), picture, "caption", None, "expert", None))
     values = [json.loads(out[0]) for out in outs]
     assert all(v["state"] == "running" for v in values[:-1])
     done = [v["done"] for v in values[:-1]]
@@ -53,7 +53,7 @@ def test_a_ranking_runs_with_progress_and_ends_sorted(picture):
 
 @pytest.mark.parametrize(("by", "rows", "first"), [("layer", 30, "layer 0"), ("projection", 3, "q_proj")])
 def test_within_one_expert_the_order_stays(picture, by, rows, first):
-    *_, last = rank(ablation_handlers(), picture, "caption", None, by, "visual:3")
+    *_, last = rank(rank_handlers(), picture, "caption", None, by, "visual:3")
     value = json.loads(last[0])
     assert len(value["rows"]) == rows
     assert value["rows"][0]["name"] == first
@@ -79,7 +79,7 @@ def test_effects_are_held_against_the_random_ones():
 
 def test_stopping_a_ranking_closes_it(picture):
     engine = FakeEngine()
-    do = ablation_handlers(engine)
+    do = rank_handlers(engine)
     run = rank(do, picture, "caption", None, "expert", None)
     for _ in range(30):
         value = json.loads(next(run)[0])
@@ -100,13 +100,14 @@ def test_stopping_a_ranking_closes_it(picture):
     ],
 )
 def test_what_cannot_be_ranked_is_one_sentence(picture, payload, by, said, capsys):
-    (out,) = rank(ablation_handlers(), picture if payload else None, "caption", None, by, None)
-    assert json.loads(out[0]) == {"state": "error", "message": said}
+    (out,) = rank(rank_handlers(), picture if payload else None, "caption", None, by, None)
+    told = json.loads(out[0])
+    assert (told["state"], told["message"]) == ("error", said)
     assert capsys.readouterr().err == ""
 
 
 def test_a_chosen_bar_goes_into_the_ablation():
-    do = ablation_handlers()
+    do = rank_handlers()
     spec, chips, within = do.pick_place(event(group="visual", expert=3, spec="visual:3@12"))
     assert (spec, within) == ("visual:3@12", "visual:3")
     assert json.loads(chips)["picked"]["visual"] == [3]

@@ -11,7 +11,9 @@ from PIL import Image
 
 from smola_demo.ui.ablate_handlers import AblateHandlers
 from smola_demo.ui.ask_handlers import AskHandlers
-from smola_demo.ui.loading import EngineHandle, StopFlags
+from smola_demo.ui.loading import EngineHandle
+from smola_demo.ui.rank_handlers import RankHandlers
+from smola_demo.ui.stops import StopFlags
 
 VISITOR = SimpleNamespace(session_hash="visitor")
 
@@ -33,19 +35,20 @@ def ablation_handlers(engine=None, stops=None):
     return AblateHandlers(EngineHandle.of(engine or FakeEngine()), stops or StopFlags(), lambda run: run)
 
 
+def rank_handlers(engine=None, stops=None):
+    return RankHandlers(ablation_handlers(engine, stops), lambda run: run)
+
+
 def ask(do, *inputs):
-    do.begin(VISITOR)
-    return do.ask(*inputs, VISITOR)
+    return do.ask(*inputs, do.begin(VISITOR)[0], VISITOR)
 
 
 def ablate(do, *inputs):
-    do.begin(VISITOR)
-    return do.ablate(*inputs, VISITOR)
+    return do.ablate(*inputs, do.begin(VISITOR)[0], VISITOR)
 
 
 def rank(do, *inputs):
-    do.begin(VISITOR)
-    return do.rank(*inputs, VISITOR)
+    return do.rank(*inputs, do.begin(VISITOR)[0], VISITOR)
 
 
 def event(**data):

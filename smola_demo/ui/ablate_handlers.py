@@ -12,12 +12,13 @@ from typing import Any
 import gradio as gr
 
 from smola_demo.results import Request
-from smola_demo.ui import comparison, ranking
+from smola_demo.ui import comparison
 from smola_demo.ui.answer import make_request
 from smola_demo.ui.asked import asked_of
-from smola_demo.ui.loading import EngineHandle, StopFlags
-from smola_demo.ui.model_runs import ModelRuns, skip
+from smola_demo.ui.loading import EngineHandle
+from smola_demo.ui.model_runs import ModelRuns, skip, stop_update
 from smola_demo.ui.picker import cell_spec, picked_cell, picked_expert, picker_value
+from smola_demo.ui.stops import StopFlags
 from smola_demo.ui.view import encode
 
 NO_PICTURE = "No picture yet: choose one on the Ask tab."
@@ -31,7 +32,7 @@ def asked_line(payload: Any, task: str, question: str | None) -> dict[str, Any]:
 
 
 class AblateHandlers(ModelRuns):
-    """Handlers of the Ablate tab. `gpu` wraps the generators that run the model."""
+    """Handlers of the Ablate tab but for its ranking. `gpu` wraps the generator that runs the model."""
 
     def __init__(self, handle: EngineHandle, stops: StopFlags, gpu: Callable[[Any], Any]) -> None:
         super().__init__(handle, stops)
@@ -39,13 +40,16 @@ class AblateHandlers(ModelRuns):
         def run_compare(request: Request) -> Iterator[Any]:
             yield from handle.engine.compare(request)
 
-        def run_sweep(request: Request, by: str, expert: str | None) -> Iterator[Any]:
-            yield from handle.engine.sweep(request, by, expert)
-
-        self._compare, self._sweep = gpu(run_compare), gpu(run_sweep)
+        self._compare = gpu(run_compare)
 
     def ablate(
-        self, payload: Any, task: str, question: str | None, spec: str | None, request: gr.Request
+        self,
+        payload: Any,
+        task: str,
+        question: str | None,
+        spec: str | None,
+        announced: Any,
+        request: gr.Request,
     ) -> Iterator[tuple[Any, ...]]:
         """Answer without and with the ablation and show what changed."""
 
@@ -56,28 +60,13 @@ class AblateHandlers(ModelRuns):
             for value in comparison.stream_comparison(self._compare(wanted), flag):
                 yield (value | {"asked": asked_of(payload, task, question)},)
 
-        yield from self.follow(work, request)
-
-    def rank(
-        self, payload: Any, task: str, question: str | None, by: str, expert: str | None, request: gr.Request
-    ) -> Iterator[tuple[Any, ...]]:
-        """Take every expert out, one at a time, or one expert layer by layer or projection by projection."""
-
-        def work(flag: threading.Event) -> Iterator[tuple[dict[str, Any]]]:
-            if by not in ranking.PLACES:
-                raise ValueError(f"There is no ranking by '{by}'.")
-            info, wanted = self.handle.require(), make_request(payload, task, question)
-            steps = self._sweep(wanted, by, None if by == "expert" else expert)
-            for value in ranking.stream_ranking(steps, by, info, flag):
-                yield (value | {"asked": asked_of(payload, task, question)},)
-
-        yield from self.follow(work, request)
+        yield from self.follow(work, announced, request)
 
     def buttons(self, *, busy: bool = False) -> tuple[Any, Any, Any]:
-        """Ablate, Rank and Stop: while the model works only Stop; without experts none."""
+        """Ablate, Rank and the run's own Stop: while the model works only Stop; without experts none."""
         info = self.handle.info
-        free = bool(info and info.groups) and not busy
-        return gr.update(interactive=free), gr.update(interactive=free), gr.update(interactive=busy)
+        free = gr.update(interactive=(bool(info.groups) if info else self.usable) and not busy)
+        return free, free, stop_update(busy=busy)
 
     def asked(self, payload: Any, task: str, question: str | None) -> str:
         """The line that says what the tab works on."""
@@ -88,34 +77,26 @@ class AblateHandlers(ModelRuns):
         return encode(picker_value(self.handle.info, text))
 
     def pick_cell(self, event: gr.EventData) -> tuple[Any, ...]:
-        """A cell of the Ask tab's map was clicked: the spec, the chips, and the button that leads to them."""
+        """A cell of the Ask tab's map was clicked: the spec, the chips, the button to them, and the cell."""
         cell = picked_cell(getattr(event, "_data", None), self.handle.info)
         if cell is None:
-            return skip(3)
+            return skip(4)
         group, expert, layer = cell
         way = gr.update(visible=True, value=f"Take it out: {group} expert {expert}, layer {layer} →")
-        return *self.given(cell_spec(*cell)), way
+        return *self.given(cell_spec(*cell)), way, cell_spec(*cell)
+
+    def open_cell(self, spec: str) -> tuple[Any, ...]:
+        """The button's own cell, whatever was chosen since, and this tab in front."""
+        return *self.given(spec), self.open()
 
     def take_out(self, event: gr.EventData) -> tuple[Any, ...]:
         """An expert of another tab is to be taken out: the spec, the chips, and this tab in front."""
         spec = picked_expert(getattr(event, "_data", None), self.handle.info)
         return skip(3) if spec is None else (*self.given(spec), self.open())
 
-    def pick_place(self, event: gr.EventData) -> tuple[Any, ...]:
-        """A bar of the ranking was chosen: the spec, the chips, and the expert to look into."""
-        place = ranking.picked_place(getattr(event, "_data", None), self.handle.info)
-        if place is None:
-            return skip(3)
-        spec, name = place
-        return *self.given(spec), name
-
     def given(self, spec: str) -> tuple[str, str]:
         """A spec from elsewhere: its text and the chips that show it."""
         return spec, encode(picker_value(self.handle.info, spec) | {"given": True})
-
-    def choose_by(self, by: str) -> Any:
-        """Only a ranking within one expert needs one."""
-        return gr.update(visible=by != "expert")
 
     def open(self) -> Any:
         """Show this tab."""
@@ -126,4 +107,5 @@ class AblateHandlers(ModelRuns):
         info = self.handle.info
         names = [f"{group}:{e}" for group in info.groups for e in range(info.num_experts)] if info else []
         experts = gr.update(choices=names, value=names[0] if names else None)
-        return *self.given((spec or "").strip()), experts, *self.buttons()
+        buttons = self.buttons()
+        return *self.given((spec or "").strip()), experts, *buttons, buttons[-1]

@@ -1,6 +1,6 @@
 """Third tab: take experts out of the Ask tab's answer, and rank all of them by what that costs it.
 
-Layout and wiring only; what happens is in ablate_handlers.
+Layout and wiring only; what happens is in ablate_handlers and rank_handlers.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from smola_demo.ui.wiring import QUIET, connect_run, run_buttons
 if TYPE_CHECKING:
     from smola_demo.ui.ablate_handlers import AblateHandlers
     from smola_demo.ui.ask_tab import AskTab
+    from smola_demo.ui.rank_handlers import RankHandlers
 
 
 class AblateTab:
     """The tab's components. Call `layout` inside its gr.Tab, then `wire`."""
 
-    def __init__(self, handlers: AblateHandlers) -> None:
-        self.handlers = handlers
+    def __init__(self, handlers: AblateHandlers, ranks: RankHandlers) -> None:
+        self.handlers, self.ranks = handlers, ranks
 
     def layout(self) -> None:
         """Place the components: the choice and its comparison, then the ranking."""
@@ -62,9 +63,7 @@ class AblateTab:
                 self.within = gr.Dropdown(
                     [], label="Expert", visible=False, elem_id="rank-within", min_width=120, scale=1
                 )
-            self.rank_button = gr.Button(
-                "Rank all experts for this answer", interactive=False, elem_id="rank", variant="primary"
-            )
+            self.rank_button, self.rank_stop = run_buttons("Rank", "rank")
             self.ranking = view(
                 "ranking",
                 {"state": "idle"},
@@ -75,24 +74,25 @@ class AblateTab:
 
     def wire(self, ask: AskTab, tab: gr.Tab, tabs: gr.Tabs) -> None:
         """Connect events to handlers. `tab` is this tab, `tabs` holds it."""
-        do = self.handlers
+        do, ranks = self.handlers, self.ranks
         asked = [ask.image, ask.task, ask.question]
-        buttons = [self.ablate_button, self.rank_button, self.stop_button]
+        both = [self.ablate_button, self.rank_button]
         ablated = [self.ablate_button.click, self.spec.submit]
-        connect_run(ablated, do, do.ablate, [*asked, self.spec], [self.comparison], buttons)
+        connect_run(ablated, do, do.ablate, [*asked, self.spec], [self.comparison], [*both, self.stop_button])
         ranked = [*asked, self.by, self.within]
-        connect_run([self.rank_button.click], do, do.rank, ranked, [self.ranking], buttons)
-        self.stop_button.click(do.stop, None, None, queue=False, **QUIET)
+        connect_run(
+            [self.rank_button.click], ranks, ranks.rank, ranked, [self.ranking], [*both, self.rank_stop]
+        )
         tab.select(do.asked, asked, self.asked, preprocess=False, queue=False, **QUIET)
         self.picker.select(None, None, self.spec, js="() => window.smola.spec", **QUIET)
         self.spec.change(
             do.read_spec, self.spec, self.picker, trigger_mode="always_last", queue=False, **QUIET
         )
         chosen = [self.spec, self.picker]
-        ask.routing.select(do.pick_cell, None, [*chosen, ask.take_out], queue=False, **QUIET)
-        self.ranking.select(do.pick_place, None, [*chosen, self.within], queue=False, **QUIET)
-        self.by.input(do.choose_by, self.by, self.within, queue=False, **QUIET)
-        ask.take_out.click(do.open, None, tabs, queue=False, **QUIET)
+        ask.routing.select(do.pick_cell, None, [*chosen, ask.take_out, ask.cell], queue=False, **QUIET)
+        self.ranking.select(ranks.pick_place, None, [*chosen, self.within], queue=False, **QUIET)
+        self.by.input(ranks.choose_by, self.by, self.within, queue=False, **QUIET)
+        ask.take_out.click(do.open_cell, ask.cell, [*chosen, tabs], queue=False, **QUIET)
 
     @property
     def waiting(self) -> list[Any]:
@@ -104,4 +104,5 @@ class AblateTab:
             self.ablate_button,
             self.rank_button,
             self.stop_button,
+            self.rank_stop,
         ]

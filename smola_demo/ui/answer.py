@@ -142,6 +142,7 @@ def stream_answer(
     info: EngineInfo,
     stopped: threading.Event,
     picture: Image.Image,
+    name: str = "",
     asked: str = "",
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[tuple[dict[str, Any], dict[str, Any] | None, dict[str, Any] | None]]:
@@ -149,7 +150,7 @@ def stream_answer(
 
     `asked` says on screen what is answered, since the inputs above may change meanwhile.
     Text comes with every token, the map at most eight times a second and once more at the end, the run at the
-    end only. When `stopped` is set the steps are closed and the last values say so.
+    end only. When `stopped` is set the steps are closed and the last values say so. `name` is the picture's.
     """
     about = [("asked", asked)] if asked else []
     began = clock()
@@ -168,7 +169,7 @@ def stream_answer(
                 done["hint"] = "The model ended its answer at once: it said nothing."
                 when = datetime.now(UTC).isoformat(timespec="seconds")
                 yield (
-                    answer_value(info, "done", **done),
+                    answer_value(info, "done", picture=name, **done),
                     routing.view(),
                     run_record(item, info, picture, when),
                 )

@@ -15,10 +15,11 @@ from smola_demo.data.images import ImageError
 from smola_demo.results import Request
 from smola_demo.tasks import TASKS
 from smola_demo.ui import answer
-from smola_demo.ui.asked import asked_of
+from smola_demo.ui.asked import asked_of, picture_name
 from smola_demo.ui.examples import Example, uploaded
-from smola_demo.ui.loading import EngineHandle, StopFlags
-from smola_demo.ui.model_runs import ModelRuns, skip
+from smola_demo.ui.loading import EngineHandle
+from smola_demo.ui.model_runs import ModelRuns, skip, stop_update
+from smola_demo.ui.stops import StopFlags
 from smola_demo.ui.view import encode
 
 
@@ -47,22 +48,22 @@ class AskHandlers(ModelRuns):
         return answer.answer_value(self.handle.info, state, message=message)
 
     def ask(
-        self, payload: Any, task: str, question: str | None, request: gr.Request
+        self, payload: Any, task: str, question: str | None, announced: Any, request: gr.Request
     ) -> Iterator[tuple[Any, ...]]:
         """Answer, streaming text, figures and map; then the whole run for the explorer."""
 
         def work(flag: threading.Event) -> Iterator[tuple[Any, ...]]:
             wanted = answer.make_request(payload, task, question)
             assert wanted.image is not None  # noqa: S101  what the page asks comes with a picture
-            info, about = self.handle.require(), asked_of(payload, task, question)
-            yield from answer.stream_answer(self._answer(wanted), info, flag, wanted.image, about)
+            steps, info = self._answer(wanted), self.handle.require()
+            name, about = picture_name(payload), asked_of(payload, task, question)
+            yield from answer.stream_answer(steps, info, flag, wanted.image, name, about)
 
-        yield from self.follow(work, request)
+        yield from self.follow(work, announced, request)
 
     def buttons(self, *, busy: bool = False) -> tuple[Any, Any]:
         """Ask and Stop: while the model works only Stop."""
-        ask = self.handle.info is not None and not busy
-        return gr.update(interactive=ask), gr.update(interactive=busy)
+        return gr.update(interactive=self.usable and not busy), stop_update(busy=busy)
 
     def check_picture(self, payload: Any) -> tuple[Any, str]:
         """A picture was put in or taken away: say at once if it cannot be used, and take it out again."""
@@ -92,9 +93,9 @@ class AskHandlers(ModelRuns):
         return gr.skip() if index is None or index >= len(items) else items[index]["text"]
 
     def loaded(self) -> tuple[Any, ...]:
-        """Updates once loading has ended, well or not."""
-        info = self.handle.info
-        return encode(answer.answer_value(info)), encode(answer.empty_map(info)), *self.buttons()
+        """Updates once loading has ended, well or not. The cell that was picked is of another map."""
+        info, hidden = self.handle.info, gr.update(visible=False)
+        return encode(answer.answer_value(info)), encode(answer.empty_map(info)), *self.buttons(), hidden
 
 
 def task_shown(task: str, question: str | None = None) -> tuple[Any, ...]:

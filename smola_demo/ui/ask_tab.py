@@ -38,6 +38,7 @@ class AskTab:
             with gr.Column(scale=6, min_width=320):
                 self.routing = view("routing", answer.empty_map(None), label="Routing map", elem_id="routing")
                 self.take_out = gr.Button("Take it out", visible=False, elem_id="take-out")
+                self.cell = gr.State("")
 
     def _inputs(self) -> None:
         self.gallery = view(
@@ -81,7 +82,6 @@ class AskTab:
             [self.answer, self.routing, explorer],
             [self.ask_button, self.stop_button],
         )
-        self.stop_button.click(do.stop, None, None, queue=False, **QUIET)
         self.image.input(
             do.check_picture, self.image, [self.image, self.picture_note], preprocess=False, **QUIET
         )
@@ -93,4 +93,4 @@ class AskTab:
     @property
     def waiting(self) -> list[Any]:
         """Components that change when the engine is there."""
-        return [self.answer, self.routing, self.ask_button, self.stop_button]
+        return [self.answer, self.routing, self.ask_button, self.stop_button, self.take_out]

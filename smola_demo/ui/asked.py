@@ -1,4 +1,4 @@
-"""What was asked, in the page's own words: a task's name, and one line on picture, task and question."""
+"""What was asked, in the page's own words: a task's name, a picture's, and one line on a request."""
 
 from __future__ import annotations
 
@@ -19,7 +19,12 @@ def task_asked(task: Any, question: Any) -> str:
     return TASK_NAMES.get(name, name) + told
 
 
+def picture_name(payload: Any) -> str:
+    """What a picture is called on the visitor's side, from an image component's raw value."""
+    path = payload.get("orig_name") or payload.get("path") if isinstance(payload, dict) else payload
+    return PurePath(str(path or "")).name
+
+
 def asked_of(picture: Any, task: Any, question: Any) -> str:
     """One line on a request as it comes from the page: "stars.png, Count: How many?"."""
-    path = picture.get("orig_name") or picture.get("path") if isinstance(picture, dict) else picture
-    return f"{PurePath(str(path or 'picture')).name}, {task_asked(task, question)}"
+    return f"{picture_name(picture) or 'picture'}, {task_asked(task, question)}"

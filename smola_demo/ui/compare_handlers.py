@@ -15,8 +15,9 @@ from smola_demo.results import Progress, Request
 from smola_demo.tasks import TASKS
 from smola_demo.ui import comparison
 from smola_demo.ui.contrast import Side, loaded_name, loaded_note, stream_contrast
-from smola_demo.ui.loading import EngineHandle, StopFlags
-from smola_demo.ui.model_runs import ModelRuns, skip
+from smola_demo.ui.loading import EngineHandle
+from smola_demo.ui.model_runs import ModelRuns, skip, stop_update
+from smola_demo.ui.stops import StopFlags
 from smola_demo.ui.view import encode
 
 
@@ -56,6 +57,7 @@ class CompareHandlers(ModelRuns):
         experts_b: str,
         spec_b: str | None,
         model_b: str,
+        announced: Any,
         request: gr.Request,
     ) -> Iterator[tuple[Any, ...]]:
         """Run A, then B, and show what differs. What a side leaves open comes from the first three inputs."""
@@ -71,12 +73,11 @@ class CompareHandlers(ModelRuns):
             for value in stream_contrast(self._pair(wanted), flag, (a, b)):
                 yield (value,)
 
-        yield from self.follow(work, request)
+        yield from self.follow(work, announced, request)
 
     def buttons(self, *, busy: bool = False) -> tuple[Any, Any]:
         """Compare and Stop: while the model works only Stop."""
-        free = self.handle.info is not None and not busy
-        return gr.update(interactive=free), gr.update(interactive=busy)
+        return gr.update(interactive=self.usable and not busy), stop_update(busy=busy)
 
     def choose_task(self, task: str) -> Any:
         """Show the question box where the side's own task has one."""

@@ -112,7 +112,6 @@ class CompareTab:
         inputs = [ask.image, ask.task, ask.question, *self.a.all, *self.b.all]
         buttons = [self.compare_button, self.stop_button]
         connect_run([self.compare_button.click], do, do.pair, inputs, [self.contrast], buttons)
-        self.stop_button.click(do.stop, None, None, queue=False, **QUIET)
         for side in (self.a, self.b):
             side.task.input(do.choose_task, side.task, side.question, queue=False, **QUIET)
             side.experts.input(do.choose_experts, side.experts, side.spec, queue=False, **QUIET)

@@ -1,4 +1,4 @@
-"""The engine as the page sees it: perhaps still loading, perhaps failed, and told to stop one visitor's run.
+"""The engine as the page sees it: perhaps still loading, perhaps failed, perhaps making room for another.
 
 No torch and no gradio here; the engine is built by a function that the caller gives.
 """
@@ -163,6 +163,11 @@ class EngineHandle:
         return not self.ready.is_set()
 
     @property
+    def switching(self) -> bool:
+        """Another model takes the place of one that was there."""
+        return self.loads > 0 and self.loading
+
+    @property
     def status(self) -> str:
         """One line on where loading stands; empty once the engine can answer."""
         if not self.loading:
@@ -213,51 +218,3 @@ class EngineHandle:
             self._other = None  # the memory of the one before, before the next takes its own
             self._other = name, self._variants[name]()
         return self._other[1]
-
-
-class StopFlags:
-    """A flag for each visitor's run, so that Stop ends it between two tokens, even one still queued.
-
-    One run a visitor: whoever presses Enter twice does not ask twice.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._flags: dict[str | None, tuple[threading.Event, object]] = {}
-
-    def begin(self, session: str | None, owner: object = None) -> bool:
-        """Announce a run of `owner`. False when this visitor has one already, queued or running."""
-        with self._lock:
-            if session in self._flags:
-                return False
-            self._flags[session] = threading.Event(), owner
-            return True
-
-    def flag(self, session: str | None) -> threading.Event | None:
-        """The flag of the announced run; None when there is none."""
-        with self._lock:
-            return self._flags.get(session, (None, None))[0]
-
-    def ahead(self, session: str | None) -> int:
-        """How many runs of others were announced before this visitor's and are not over."""
-        with self._lock:
-            announced = list(self._flags)  # in the order in which they came
-            return announced.index(session) if session in self._flags else len(announced)
-
-    def owner(self, session: str | None) -> object:
-        """Who announced the visitor's run; None when there is none."""
-        with self._lock:
-            return self._flags.get(session, (None, None))[1]
-
-    def stop(self, session: str | None) -> None:
-        """Ask the visitor's run to end."""
-        flag = self.flag(session)
-        if flag is not None:
-            flag.set()
-
-    def end(self, session: str | None) -> None:
-        """The run is over, or the visitor has left."""
-        with self._lock:
-            flag, _ = self._flags.pop(session, (None, None))
-        if flag is not None:
-            flag.set()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from smola_demo.config import PRECISIONS
 from smola_demo.ui.loading import EngineHandle, NotReadyError, sentence
 from smola_demo.ui.model_runs import BUSY, log, skip
 from smola_demo.ui.models import experts_choices, loaded_line, offered_value, refused_value
@@ -38,17 +39,21 @@ class ModelHandlers:
         """What can be loaded; making it takes seconds, so not before a model is there."""
         return self._make_models()
 
-    def choose(self, id: str | None, precision: str) -> tuple[Any, ...]:
-        """A backbone or precision was chosen: its facts, the experts that go with it, and Load."""
+    def choose(self, id: str | None, precision: str, wanted: str = "") -> tuple[Any, ...]:
+        """A backbone or precision was chosen: its facts, the experts that go with it, and Load.
+
+        wanted  experts to choose where they are among them
+        """
         try:
             offered = self._offered(id, precision)
         except Exception as error:  # noqa: BLE001  whatever it is, the page says so in one sentence
             log(error)
             return encode(refused_value(error)), gr.skip(), gr.update(interactive=False)
         experts = experts_choices(offered.experts)
+        names = [name for _, name in experts]
         return (
             encode(offered_value(offered)),
-            gr.update(choices=experts, value=experts[0][1]),
+            gr.update(choices=experts, value=wanted if wanted in names else names[0]),
             gr.update(interactive=offered.fits and not self.handle.loading),
         )
 
@@ -100,14 +105,16 @@ class ModelHandlers:
         """Updates once a model has come: what is loaded, what else there is, the loaded one chosen."""
         info = self.handle.info
         if info is None:
-            return skip(5)
+            return skip(6)
         backbones = gr.update(
             choices=list(self.models.choices),
             value=info.backbone,
             allow_custom_value=self.models.open,
             info=ANY if self.models.open else None,
         )
-        return encode(loaded_line(info)), backbones, *self.choose(info.backbone, "auto")
+        precision = info.precision if info.precision in PRECISIONS else "auto"
+        chosen = self.choose(info.backbone, precision, info.experts)
+        return encode(loaded_line(info)), backbones, precision, *chosen
 
     def _offered(self, id: str | None, precision: str) -> OfferedModel:
         return self.models.model(_name(id), precision, self.freed())

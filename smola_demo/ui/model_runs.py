@@ -1,7 +1,9 @@
 """One visitor's run of the model, from the press of a button to its end: what every tab's handlers share.
 
 A run is announced at once, outside the queue, so that Stop has something to stop; the queue then calls
-`follow`. Whatever goes wrong, the page gets one sentence and its buttons back, and the log gets the rest.
+`follow`. In between the first view's value carries the run's ticket: a press that got none, or whose run was
+stopped before its turn, does nothing when the queue comes to it. Whatever goes wrong, the page gets one
+sentence and its buttons back, and the log gets the rest.
 """
 
 from __future__ import annotations
@@ -9,16 +11,20 @@ from __future__ import annotations
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from smola_demo.ui.loading import EngineHandle, StopFlags, sentence
-from smola_demo.ui.view import encode
+from smola_demo.ui.loading import EngineHandle, sentence
+from smola_demo.ui.view import decode, encode
+
+if TYPE_CHECKING:
+    from smola_demo.ui.stops import StopFlags
 
 BUSY = "Many people are asking at the moment: try again in a minute."
 LATER = "ask again when it is there."
 OTHER = "Another run of yours is going: wait for it, or stop it where you started it."
+STOP = "Stop"
 
 Work = Callable[[threading.Event], Iterator[tuple[Any, ...]]]
 
@@ -47,50 +53,74 @@ class ModelRuns:
         """Updates of the tab's buttons: while the model works only Stop."""
         raise NotImplementedError("each tab names its own buttons")
 
+    @property
+    def usable(self) -> bool:
+        """Whether a press makes sense: a model is there, or was and comes back if the next one fails."""
+        return self.handle.info is not None or self.handle.switching
+
+    def shown(self, value: dict[str, Any]) -> str:
+        """A view's value and which model it is of, so that the page knows what a switch leaves behind."""
+        return encode(value | {"loads": self.handle.loads})
+
     def begin(self, request: gr.Request) -> tuple[Any, ...]:
         """At once, before the queue: say so, and give Stop something to stop."""
-        if self.handle.loads and self.handle.loading:  # another model takes the place of one that was there
-            return encode(self.told("stopped", f"{self.handle.status}: {LATER}")), *self.buttons()
         visitor = request.session_hash
-        if not self.stops.begin(visitor, self):
+        unchanged = skip(len(self.buttons()))
+        if self.handle.switching and self.stops.owner(visitor) is None:
+            return self.shown(self.told("stopped", f"{self.handle.status}: {LATER}")), *unchanged
+        ticket = self.stops.begin(visitor, self)
+        if not ticket:
             mine = self.stops.owner(visitor) is self  # Enter pressed twice: the run on screen goes on
-            note = gr.skip() if mine else encode(self.told("error", OTHER))
-            return note, *skip(len(self.buttons()))
+            return gr.skip() if mine else self.shown(self.told("error", OTHER)), *unchanged
         ahead = self.stops.ahead(visitor)
         said = f"Waiting for the model, {ahead} before you …" if ahead else "Waiting for the model …"
-        return encode(self.waiting(said)), *self.buttons(busy=True)
+        return self.shown(self.waiting(said) | {"ticket": ticket}), *self.buttons(busy=True)
 
-    def follow(self, work: Work, request: gr.Request) -> Iterator[tuple[Any, ...]]:
-        """The announced run: `work` gets the flag that Stop sets and yields the values of the views."""
-        flag = self.stops.flag(request.session_hash)
-        if flag is None:  # announced while another run was going, which is over now
-            yield skip(1 + self.beside + len(self.buttons()))
+    def follow(self, work: Work, announced: Any, request: gr.Request) -> Iterator[tuple[Any, ...]]:
+        """The announced run: `work` gets the flag that Stop sets and yields the values of the views.
+
+        announced  the first view's value when the run was put into the queue
+        """
+        ticket = decode(announced).get("ticket")
+        flag = self.stops.take(request.session_hash, ticket) if ticket else None
+        buttons = len(self.buttons())
+        if flag is None:
+            yield skip(1 + self.beside + buttons)
             return
         try:
             self.handle.require()
-            if flag.is_set():
-                yield self._last("stopped", "Stopped.")
-                return
             for value, *others in work(flag):
                 shown = (gr.skip() if other is None else encode(other) for other in others)
-                yield encode(value), *shown, *self.buttons(busy=value["state"] in ("running", "writing"))
+                going = value["state"] in ("running", "writing")  # Stop keeps saying that it stops
+                yield self.shown(value), *shown, *(skip(buttons) if going else self.buttons())
         except Exception as error:  # noqa: BLE001  whatever happens, the page gets a sentence and its buttons back
             log(error)
             yield self._last("error", sentence(error))
         finally:
-            self.stops.end(request.session_hash)
+            self.stops.end(request.session_hash, ticket)
 
     def _last(self, state: str, message: str) -> tuple[Any, ...]:
-        return encode(self.told(state, message)), *skip(self.beside), *self.buttons()
+        return self.shown(self.told(state, message)), *skip(self.beside), *self.buttons()
 
-    def refused(self, request: gr.Request) -> tuple[Any, ...]:
+    def refused(self, announced: Any, request: gr.Request) -> tuple[Any, ...]:
         """The queue was full, or the server could not take the run."""
-        self.stops.end(request.session_hash)
-        return encode(self.told("error", BUSY)), *self.buttons()
+        self.stops.end(request.session_hash, decode(announced).get("ticket") or 0)
+        if self.stops.owner(request.session_hash) is self:  # one press too many: the run on screen goes on
+            return skip(1 + len(self.buttons()))
+        return self.shown(self.told("error", BUSY)), *self.buttons()
 
-    def stop(self, request: gr.Request) -> None:
-        """End this visitor's run at its next step."""
-        self.stops.stop(request.session_hash)
+    def stop(self, request: gr.Request) -> tuple[Any, ...]:
+        """End this visitor's run at its next step, or at once when it still stands in the queue."""
+        if self.stops.owner(request.session_hash) is not self:  # it has just ended
+            return gr.skip(), *self.buttons()
+        if self.stops.stop(request.session_hash):
+            return skip(1 + len(self.buttons()))
+        return self.shown(self.told("stopped", "Stopped.")), *self.buttons()
+
+
+def stop_update(*, busy: bool) -> Any:
+    """Update of a Stop button, which may have said that it stops."""
+    return gr.update(value=STOP, interactive=busy)
 
 
 def skip(count: int) -> tuple[Any, ...]:

@@ -67,4 +67,4 @@ class ModelTab:
     @property
     def waiting(self) -> list[Any]:
         """Components that change when another model is there."""
-        return [self.note, self.backbone, self.facts, self.experts, self.load_button]
+        return [self.note, self.backbone, self.precision, self.facts, self.experts, self.load_button]

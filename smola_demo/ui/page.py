@@ -17,20 +17,33 @@ from smola_demo.ui.compare_handlers import CompareHandlers
 from smola_demo.ui.compare_tab import CompareTab
 from smola_demo.ui.examples import ASSETS, read_examples
 from smola_demo.ui.explorer_tab import ExplorerTab
-from smola_demo.ui.loading import EngineHandle, StopFlags
 from smola_demo.ui.model_handlers import ModelHandlers
 from smola_demo.ui.model_runs import skip
 from smola_demo.ui.model_tab import ModelTab
+from smola_demo.ui.rank_handlers import RankHandlers
 from smola_demo.ui.share import Share, is_recorded
+from smola_demo.ui.stops import StopFlags
 from smola_demo.ui.truth_tab import TruthTab
-from smola_demo.ui.view import encode, file_url, serve_files, view
+from smola_demo.ui.view import decode, encode, file_url, serve_files, view
 from smola_demo.ui.wiring import QUIET
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from smola_demo.ui.loading import EngineHandle
+
 LOOK_S = 5.0  # how often a page looks whether another visitor has changed the model
+# A look sends no more of the views than which model they are of.
+MARKS = """(...all) => all.map((value, index) => {
+  if (index > 3) return value;
+  try {
+    const { loads, origin, state } = JSON.parse(value);
+    return JSON.stringify({ loads, origin, state });
+  } catch {
+    return "{}";
+  }
+})"""
 TITLE = "Omni-SMoLA, seen at work"
 PAPER = "https://arxiv.org/abs/2312.00968"
 HEADER = f"""
@@ -81,7 +94,8 @@ def build(
         status = view("note", {"text": handle.status, "kind": "loading"}, label="Loading", elem_id="loading")
         explorer = ExplorerTab()
         tab = AskTab(AskHandlers(handle, stops, examples, gpu))
-        ablate = AblateTab(AblateHandlers(handle, stops, gpu))
+        ablation = AblateHandlers(handle, stops, gpu)
+        ablate = AblateTab(ablation, RankHandlers(ablation, gpu))
         compare = CompareTab(CompareHandlers(handle, stops, gpu))
         atlas, truth = AtlasTab(handle), TruthTab(handle)
         model = ModelTab(ModelHandlers(handle, handle.make_models)) if handle.make_models else None
@@ -116,30 +130,45 @@ def build(
         results = [explorer.view, ablate.comparison, ablate.ranking, compare.contrast]
         timer, seen = gr.Timer(1.0), gr.State(0)
 
-        def tick(shown: str, spec: str, known: int) -> tuple[Any, ...]:
+        def tick(
+            shown: str,
+            comparison: str,
+            ranking: str,
+            contrast: str,
+            spec: str,
+            known: int,
+            request: gr.Request,
+        ) -> tuple[Any, ...]:
             """Once a second until the engine is there: how far loading has come. Recorded runs stay.
 
-            Where the model can be changed, every few seconds after that: what another one left behind goes.
+            Where the model can be changed, every few seconds after that: what another one left behind goes,
+            once the visitor's own run is over. What is of the new model stays.
             """
             kind = "loading" if handle.loading else "error"
             note = encode({"text": handle.status, "kind": kind})
-            if handle.loading:
+            held = known != handle.loads and stops.flag(request.session_hash) is not None
+            if handle.loading or held:
                 return note, gr.Timer(1.0), *skip(1 + len(waiting) + len(results))
             rest = gr.Timer(LOOK_S) if model else gr.Timer(active=False)
             if known == handle.loads:
                 return note, rest, *skip(1 + len(waiting) + len(results))
             offline = (*atlas.loaded(), *truth.loaded())
             asked = tab.handlers.loaded()
-            asked = (*skip(2), *asked[2:]) if is_recorded(shown) else asked
+            values = map(decode, (shown, comparison, ranking, contrast))
+            fresh, *stay = [value.get("loads") == handle.loads for value in values]
+            fresh = fresh or is_recorded(shown)
+            asked = (*skip(2), *asked[2:]) if fresh else asked
             ended = (*asked, *ablate.handlers.loaded(spec), *compare.handlers.loaded(), *offline)
             offered = model.handlers.loaded() if model else ()
-            left = (encode({}), *[encode({"state": "idle"})] * 3) if known else skip(len(results))
-            left = (gr.skip(), *left[1:]) if is_recorded(shown) else left
+            explored = fresh and decode(shown).get("state") == "done"
+            idle = [gr.skip() if new else encode({"state": "idle"}) for new in stay]
+            left = (gr.skip() if explored else encode({}), *idle) if known else skip(len(results))
             return note, rest, handle.loads, *ended, *offered, *left
 
-        inputs, outputs = [tab.answer, ablate.spec, seen], [status, timer, seen, *waiting, *results]
+        inputs = [tab.answer, *results[1:], ablate.spec, seen]
+        outputs = [status, timer, seen, *waiting, *results]
         for event in (arrived.then, timer.tick, *([model.wire().then] if model else [])):
-            event(tick, inputs, outputs, queue=False, **QUIET)
+            event(tick, inputs, outputs, js=MARKS, queue=False, **QUIET)
 
         def leave(request: gr.Request) -> None:
             stops.end(request.session_hash)

@@ -8,7 +8,6 @@ reads one only to check a file that is opened.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +23,7 @@ from smola_demo.ui.asked import TASK_NAMES
 from smola_demo.ui.links import NAMES, example_names, read_link
 from smola_demo.ui.loading import EngineHandle, sentence
 from smola_demo.ui.model_runs import skip
-from smola_demo.ui.view import encode, view
+from smola_demo.ui.view import decode, encode, view
 from smola_demo.ui.wiring import QUIET
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ class Share:
         shown = [ask.answer, ask.routing, explorer, self.note]
         keep: dict[str, Any] = {
             "fn": None,
-            "inputs": [*shown, ask.image],
+            "inputs": shown,
             "outputs": self.note,
             "js": "(...all) => window.smola.runs.remember(...all)",
             **QUIET,
@@ -142,7 +141,4 @@ class Share:
 
 def is_recorded(answer: str | None) -> bool:
     """Whether the answer view shows a run that was not made now, so that it should stay."""
-    try:
-        return bool(json.loads(answer or "{}").get("origin"))
-    except (ValueError, AttributeError, RecursionError):  # the browser sends it, so it may be anything
-        return False
+    return bool(decode(answer).get("origin"))

@@ -41,6 +41,15 @@ def encode(value: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e")
 
 
+def decode(value: Any) -> dict[str, Any]:
+    """A view's value as the browser sends it back; {} for whatever else it sends."""
+    try:
+        found = json.loads(value)
+    except (TypeError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def file_url(path: Path) -> str:
     """Address of one of our static files, relative to the page, so that it holds behind a prefix."""
     return f"gradio_api/file={path.resolve().as_posix()}?v={path.stat().st_mtime_ns:x}"

@@ -33,6 +33,7 @@ const tokens = (next) => {
 
 smola.live(props, watch, (next) => {
   root.dataset.state = next.state;
+  if (next.state !== "done") smola.runs?.left();
   root.dataset.origin = next.origin || "";
   const spot = find(".answer-text");
   spot.setAttribute("aria-busy", next.state === "writing" || next.state === "waiting");

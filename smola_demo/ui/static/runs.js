@@ -38,7 +38,7 @@ const show = () => {
 };
 
 // After anything that may have shown a run: keep it. Returns the note above the explorer.
-const remember = (answer, map, run, note, image) => {
+const remember = (answer, map, run, note) => {
   const shown = JSON.parse(answer || "{}");
   const record = JSON.parse(run || "{}");
   if (shown.state !== "done" || !record.format) return note;
@@ -46,12 +46,19 @@ const remember = (answer, map, run, note, image) => {
   const values = [answer, map, run, origin ? note : "{}"];
   current = past.find((entry) => entry.values[2] === run && entry.origin === origin);
   if (!current) {
-    current = { values, record, origin, label: labelOf(record, origin || image?.orig_name || "picture") };
+    current = { values, record, origin, label: labelOf(record, origin || shown.picture || "picture") };
     past = [current, ...past].slice(0, MOST);
   }
   say("");
   show();
   return values[3];
+};
+
+// No run is on screen: one is on its way, was stopped, failed, or the model has changed.
+const left = () => {
+  if (!current) return;
+  current = null;
+  show();
 };
 
 // The values of the run that was picked from the list.
@@ -107,5 +114,5 @@ smola.live(props, watch, (next) => {
   );
   show();
 });
-smola.runs = { remember, chosen, copyLink };
+smola.runs = { remember, left, chosen, copyLink };
 smola.linked = linkedChoice(location.search);

@@ -1,0 +1,139 @@
+"""A visitor's runs on an engine without a model: announced, queued, stopped, refused, pressed twice."""
+
+# ruff: noqa: F811  a test names the fixtures it wants
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import pytest
+from fake_engine import FakeEngine
+from ui_calls import VISITOR, ablation_handlers, ask, handlers, picture, skipped  # noqa: F401  picture is a fixture
+
+from smola_demo.ui.stops import StopFlags
+
+
+def test_stop_ends_between_two_tokens_and_closes_the_engine(picture):
+    engine = FakeEngine()
+    do = handlers(engine)
+    run = ask(do, picture, "caption", None)
+    next(run)
+    next(run)
+    assert engine.running == 1
+    do.stop(VISITOR)
+    rest = list(run)
+    assert len(rest) == 1
+    value = json.loads(rest[0][0])
+    assert value["state"] == "stopped"
+    assert "Stopped after 3 tokens" in value["message"]
+    assert (engine.running, engine.closed_early) == (0, 1)
+
+
+def test_stop_before_the_queue_lets_go_starts_nothing(picture):
+    engine = FakeEngine()
+    do = handlers(engine)
+    first, *_ = do.begin(VISITOR)
+    said, *buttons = do.stop(VISITOR)
+    assert json.loads(said)["message"] == "Stopped."
+    assert [b["interactive"] for b in buttons] == [True, False]
+    second, *_ = do.begin(VISITOR)
+    (stale,) = do.ask(picture, "caption", None, first, VISITOR)
+    assert all(skipped(v) for v in stale)
+    assert engine.most_running == 0
+    *_, last = do.ask(picture, "caption", None, second, VISITOR)
+    assert json.loads(last[0])["state"] == "done"
+
+
+def test_stop_leaves_what_a_running_run_shows_to_the_run(picture):
+    """The button says in the browser that it stops; nothing takes that back before the end."""
+    do = handlers()
+    run = ask(do, picture, "caption", None)
+    assert all(skipped(v) for v in next(run)[3:])
+    assert all(skipped(v) for v in do.stop(VISITOR))
+    (last,) = run
+    assert [(b["value"], b["interactive"]) for b in last[4:]] == [("Stop", False)]
+    over, *buttons = do.stop(VISITOR)  # pressed as the run ended
+    assert skipped(over)
+    assert [b["interactive"] for b in buttons] == [True, False]
+
+
+def test_a_refused_press_never_takes_a_later_run(picture):
+    """Ask runs, Ablate is pressed and refused; its turn comes when the visitor asks again."""
+    do, engine = handlers(), FakeEngine()
+    other = ablation_handlers(engine, do.stops)
+    run = ask(do, picture, "caption", None)
+    next(run)
+    refused, *_ = other.begin(VISITOR)
+    list(run)
+    again, *_ = do.begin(VISITOR)
+    (nothing,) = other.ablate(picture, "caption", None, "visual:1", refused, VISITOR)
+    assert all(skipped(v) for v in nothing)
+    assert engine.most_running == 0
+    *_, last = do.ask(picture, "caption", None, again, VISITOR)
+    assert json.loads(last[0])["state"] == "done"
+
+
+def test_a_refused_press_that_finds_the_queue_full_leaves_the_run(picture):
+    do = handlers()
+    run = ask(do, picture, "caption", None)
+    shown, *_ = next(run)
+    assert all(skipped(v) for v in do.refused(shown, VISITOR))
+    *_, last = run
+    assert json.loads(last[0])["state"] == "done"
+
+
+@pytest.mark.parametrize("odd", [None, "", "[]", "x", "[" * 100_000, '{"ticket": {}}', '{"ticket": 99}', 7])
+def test_without_the_ticket_nothing_runs(picture, odd):
+    do = handlers()
+    do.begin(VISITOR)
+    (nothing,) = do.ask(picture, "caption", None, odd, VISITOR)
+    assert all(skipped(v) for v in nothing)
+    assert do.stops.flag(VISITOR.session_hash) is not None
+
+
+def test_stop_is_for_one_visitor_only(picture):
+    do = handlers()
+    do.stop(SimpleNamespace(session_hash="somebody else"))
+    *_, last = ask(do, picture, "caption", None)
+    assert json.loads(last[0])["state"] == "done"
+
+
+def test_closing_the_page_closes_the_engine(picture):
+    engine = FakeEngine()
+    run = ask(handlers(engine), picture, "caption", None)
+    next(run)
+    run.close()
+    assert (engine.running, engine.closed_early) == (0, 1)
+
+
+def test_leaving_forgets_the_flag_and_ends_the_run():
+    flags = StopFlags()
+    assert flags.begin("a")
+    flag = flags.flag("a")
+    flags.end("a")
+    assert flag.is_set()
+    assert flags.flag("a") is None
+
+
+def test_pressing_enter_twice_asks_once(picture):
+    engine = FakeEngine()
+    do = handlers(engine)
+    run = ask(do, picture, "caption", None)
+    next(run)
+    assert all(skipped(v) for v in do.begin(VISITOR))
+    list(run)
+    (ignored,) = do.ask(picture, "caption", None, None, VISITOR)
+    assert all(skipped(v) for v in ignored)
+    assert engine.most_running == 1
+    *_, last = ask(do, picture, "caption", None)
+    assert json.loads(last[0])["state"] == "done"
+
+
+def test_a_full_queue_gives_the_buttons_back():
+    do = handlers()
+    announced, *_ = do.begin(VISITOR)
+    value, *rest = do.refused(announced, VISITOR)
+    assert "try again" in json.loads(value)["message"]
+    assert [b["interactive"] for b in rest] == [True, False]
+    assert do.stops.flag(VISITOR.session_hash) is None
