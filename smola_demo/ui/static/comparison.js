@@ -74,11 +74,11 @@ smola.live(props, watch, (next) => {
 });
 
 smola.onTheme(chart);
+smola.keepSize(plot, chart);
 smola
   .plotly(props.plotly_src)
   .then((library) => {
     Plotly = library;
     chart();
-    smola.keepSize(plot, Plotly);
   })
   .catch(() => find(".divergence-table").setAttribute("open", ""));

@@ -31,12 +31,7 @@ smola.live(props, watch, (next) => {
 
 element.addEventListener("change", draw);
 smola.onTheme(draw);
-let width = 0;
-new ResizeObserver(() => {
-  if (!map.clientWidth || map.clientWidth === width) return;
-  width = map.clientWidth;
-  requestAnimationFrame(draw);
-}).observe(map);
+smola.keepSize(map, draw);
 smola
   .plotly(props.plotly_src)
   .then((library) => {

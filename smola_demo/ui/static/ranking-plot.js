@@ -96,13 +96,6 @@ const draw = async () => {
   if (plot.dataset.ready) return;
   plot.dataset.ready = "yes";
   plot.on("plotly_click", ({ points: [point] }) => point.data.type === "bar" && choose(point.pointNumber));
-  let width = plot.clientWidth;
-  new ResizeObserver(() => {
-    if (plot.clientWidth && plot.clientWidth !== width) {
-      width = plot.clientWidth;
-      requestAnimationFrame(draw);
-    }
-  }).observe(plot);
 };
 
 plot.addEventListener("keydown", (event) => {

@@ -35,6 +35,7 @@ smola.live(props, watch, (next) => {
 });
 
 smola.onTheme(draw);
+smola.keepSize(plot, draw);
 smola
   .plotly(props.plotly_src)
   .then((library) => {

@@ -66,13 +66,13 @@ window.smola ??= (() => {
   const config = { responsive: false, displaylogo: false, displayModeBar: false, doubleClick: false, scrollZoom: false };
   const touch = () => window.matchMedia("(pointer: coarse)").matches;
 
-  const keepSize = (node, Plotly) => {
-    let width = node.clientWidth;
+  // A node that was hidden has no width, so coming back counts as another one: what it missed is drawn then.
+  const keepSize = (node, redraw) => {
+    let width = 0;
     new ResizeObserver(() => {
-      if (node.clientWidth && node.clientWidth !== width) {
-        width = node.clientWidth;
-        Plotly.Plots.resize(node);
-      }
+      if (node.clientWidth === width) return;
+      width = node.clientWidth;
+      if (width) requestAnimationFrame(redraw);
     }).observe(node);
   };
 
