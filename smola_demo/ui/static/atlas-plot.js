@@ -10,7 +10,6 @@ const widest = (entry) => Math.max(...entry.layers.map(({ spread }) => spread));
 const named = ({ group, expert }) => `${group} ${expert}`;
 const saidRows = () => (view.task ? `${atlas.tasks[view.task]} rows of the task ${view.task}` : `all ${atlas.rows} rows`);
 const inGroup = () => atlas.entries.filter(({ group }) => !view.group || group === view.group);
-const signed = (v, places = 4) => `${v < 0 ? "−" : v > 0 ? "+" : ""}${Math.abs(v).toFixed(places)}`;
 
 const ORDER = {
   effect: (a, b) => use(a).effect - use(b).effect,

@@ -14,7 +14,6 @@ const tokensOf = (g) => {
   return a && b ? `tokens: ${a} in A, ${b} in B` : "no tokens in this phase";
 };
 const colour = (group) => routing().scales.colour[group][smola.mode()];
-const fixed = (v, digits) => (v == null ? "–" : (v > 0 ? "+" : v < 0 ? "−" : "") + Math.abs(v).toFixed(digits));
 const saidLayers = () => `layers ${routing().layers[0]} to ${routing().layers.at(-1)}`;
 const saidTokens = () => (drawn().same ? "both runs hold the same tokens here" : "the runs hold different tokens, so means are compared, not token by token");
 
@@ -49,7 +48,7 @@ const drawMap = () => {
     return {
       type: "heatmap", x: layers, y: Array.from({ length: experts }, (_, e) => e), z: z[0].map((_, e) => z.map((row) => row[e])), zmin: -top, zmax: top,
       colorscale: scales.diverging[smola.mode()], xaxis: `x${axis}`, yaxis: `y${axis}`, xgap: 1, ygap: 1, hoverongaps: false, showscale: last,
-      colorbar: { orientation: "h", x: 0.5, y: 0, yanchor: "top", yref: "paper", ypad: 34, thickness: 9, len: 1, tickvals: [-0.8 * top, 0, 0.8 * top], ticktext: [`A more, ${fixed(-0.8 * top, 3)}`, "0 = alike", `B more, ${fixed(0.8 * top, 3)}`], outlinewidth: 0 },
+      colorbar: { orientation: "h", x: 0.5, y: 0, yanchor: "top", yref: "paper", ypad: 34, thickness: 9, len: 1, tickvals: [-0.8 * top, 0, 0.8 * top], ticktext: [`A more, ${signed(-0.8 * top, 3)}`, "0 = alike", `B more, ${signed(0.8 * top, 3)}`], outlinewidth: 0 },
       hovertemplate: `<b>${group} expert %{y}</b>, layer %{x}<br>B minus A %{z:.5f}<extra></extra>`,
     };
   });
@@ -91,7 +90,7 @@ const fill = (name, sheet, show) => {
   details.querySelector(".scroll").replaceChildren(el("table", {}, el("thead", {}, top), el("tbody", {}, ...rows.map(line))));
 };
 const fillTables = () => {
-  fill("map", mapSheet, (v) => fixed(v, 5));
+  fill("map", mapSheet, (v) => signed(v, 5));
   fill("line", lineSheet, (v) => (v == null ? "–" : v.toPrecision(4)));
 };
 

@@ -6,7 +6,6 @@ let value = null;
 let at = -1; // the bar that the keyboard stands on
 let Plotly = null;
 
-const signed = (v, digits = 3) => (v > 0 ? "+" : v < 0 ? "−" : "") + Math.abs(v).toFixed(digits);
 const digitsOf = (values) => (Math.max(...values.map(Math.abs)) < 0.1 ? 5 : 3);
 const wide = () => plot.clientWidth >= 620;
 const labelOf = (row) => `${row.name}${row.changed ? " ≠" : ""}`;
