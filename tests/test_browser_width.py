@@ -52,16 +52,7 @@ def test_the_routing_map_follows_its_width(asking):
     assert asking.errors == []
 
 
-def test_the_routing_map_drawn_while_hidden_fills_its_place(asking, engine):
-    engine.token_s = 0.2
-    asking.page.click("#ask")
-    asking.tab("compare")
-    done(asking, ".answer")
-    asking.tab("ask")
-    fills(asking, ROUTING)
-
-
-def test_the_divergence_line_follows_its_width(asking, engine):
+def test_the_divergence_line_drawn_while_hidden_fills_its_place(asking, engine):
     page = asking.page
     asking.tab("ablate")
     page.click(".chip[data-group=visual][data-expert='3']")
@@ -78,7 +69,7 @@ def test_the_divergence_line_follows_its_width(asking, engine):
 
 def test_a_ranking_that_ended_while_hidden_shows_its_own_bars(asking, engine):
     page = asking.page
-    names = f"{RANKING}.layout?.yaxis.ticktext.filter((name) => name !== 'random')"
+    names = f"{RANKING}.layout?.yaxis.ticktext.filter((n) => n !== 'random')"
     engine.sweep_s = 0.02
     for kind, first, count in (("all experts", "", 24), ("one expert, layer by layer", "layer", 30)):
         asking.tab("ablate")
@@ -89,7 +80,7 @@ def test_a_ranking_that_ended_while_hidden_shows_its_own_bars(asking, engine):
         done(asking, ".ranking")
         asking.tab("ablate")
         # The verdict of the new ranking stands above the bars of the new ranking.
-        asking.until(f"{names}?.length === {count} && {names}.every((n) => n.startsWith({json.dumps(first)}))")
+        asking.until(f"{names}?.length === {count} && {names}.every((n) => n.startsWith('{first}'))")
         fills(asking, RANKING)
     page.set_viewport_size({"width": 700, "height": 900})
     fills(asking, RANKING)

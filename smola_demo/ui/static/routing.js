@@ -194,6 +194,7 @@ const wire = () => {
   plot.addEventListener("pointerdown", () => (held = true));
   for (const end of ["pointerup", "pointercancel"]) {
     window.addEventListener(end, () => {
+      if (!held) return;
       held = false;
       redraw();
     });
