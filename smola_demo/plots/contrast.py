@@ -52,7 +52,7 @@ def contrast(a: RoutingTrace, b: RoutingTrace) -> dict[str, Any]:
 
     weight and share are b minus a (G, L, E), out tells where a run has taken the expert out, of a projection
     at least (G, L, E), js is (G, L), tokens counts those of each group ([[a's, b's], …]), same tells whether
-    both runs hold the same ones. None where a run has no token of the group. Only the traces' tokens may differ.
+    both runs hold the same ones. None where a run has no token of a group. Only the tokens may differ.
     """
     found: dict[str, Any] = {}
     shares = a.share(), b.share()
