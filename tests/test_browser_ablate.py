@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 
 import pytest
 from browsing import SCREENS, address, assets, browser, engine, picture, visit  # noqa: F401  fixtures
@@ -264,3 +265,32 @@ def test_two_runs_side_by_side(visit, picture):
     assert shown == pytest.approx(page.evaluate(f"{MAP}.data[1].z[0][0]"), abs=1e-5)
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     assert visit.errors == []
+
+
+def test_experts_taken_out_are_crossed_and_do_not_set_the_colours(visit, engine, picture, monkeypatch):
+    def without(request, *_):
+        """Taking visual 3 out changes nothing else but text 5 in layer 2, a little."""
+        found = engine.trace(1, ["one", "two"])
+        weight = found.weight.copy()
+        if request.ablation:
+            weight[0, ..., 3] = 0
+            weight[1, 2, ..., 5] *= 0.99
+        return replace(found, weight=weight)
+
+    monkeypatch.setattr(engine, "_trace", without)
+    page = visit.open().page
+    visit.upload(picture)
+    visit.tab("compare")
+    page.locator("#experts-b input").nth(2).check()
+    page.wait_for_selector("#spec-b", state="visible")
+    visit.field("spec-b").fill("visual:3")
+    page.click("#compare")
+    page.wait_for_selector(".contrast-plot.map .main-svg")
+    shown = page.evaluate(f"{MAP}.data.map(({{z, zmax, text}}) => ({{z, zmax, text}}))")
+    small = abs(shown[1]["z"][5][2])
+    assert 0 < small < 0.01
+    assert {panel["zmax"] for panel in shown[:3]} == {small}
+    crossed = [[[bool(cell) for cell in row] for row in panel["text"]] for panel in shown[3:]]
+    assert crossed[0][3] == [True] * 30
+    assert sum(cell for panel in crossed for row in panel for cell in row) == 30
+    assert "Grey cells with a ×" in visit.text(".contrast-said")

@@ -205,3 +205,11 @@ def test_a_missing_projection_takes_no_part(browser):
         explorer.drawn("anatomy")
         assert explorer.page.locator("#explorer-anatomy option").all_inner_texts() == ["q_proj", "v_proj"]
         context.close()
+
+
+def test_it_opens_on_the_most_peaked_expert_that_serves_the_chosen_token(explorer, numbers):
+    values = numbers.mean["weight"].mean(1)[:, numbers.visual]  # (G, V, E)
+    peak = values.max(1) / np.maximum(values.mean(1), 1e-9)
+    assert peak[0].max() > peak[2].max()  # a visual one leads, and no answer token is its
+    explorer.show().drawn("tokens")
+    assert explorer.chosen.startswith(f"Chosen: multimodal {peak[2].argmax()}, all layers, token ")

@@ -80,6 +80,15 @@ def test_contrast_is_b_minus_a_and_turns_its_sign_around():
     assert np.array(contrast(a, a)["prompt"]["js"]).max() == 0
 
 
+def test_what_a_run_has_taken_out_is_marked_in_both_phases():
+    a, b = trace(1), trace(2)
+    weight = b.weight.copy()
+    weight[1, 0, 2, :, 1] = 0  # text expert 1 in layer 0, in one projection
+    found = contrast(a, replace(b, weight=weight))
+    for phase in ("prompt", "answer"):
+        assert np.argwhere(found[phase]["out"]).tolist() == [[1, 0, 1]]
+
+
 def handlers(engine=None, variants=None):
     handle = EngineHandle.of(engine or FakeEngine(), variants)
     return CompareHandlers(handle, StopFlags(), lambda run: run)

@@ -30,7 +30,7 @@ def test_ask_streams_text_then_figures(picture):
     last = values[-1]
     assert last["state"] == "done"
     labels = dict(last["run"])
-    assert set(labels) >= {"time", "speed", "tokens", "confidence", "memory now"}
+    assert set(labels) >= {"time", "speed", "tokens", "confidence", "memory after answer"}
     engine = dict(last["engine"])
     assert engine["precision"] == "NF4 weights, computed in fp32"
     assert "4,000 steps" in engine["experts"]

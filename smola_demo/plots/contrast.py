@@ -48,10 +48,11 @@ def mean_divergence(p: np.ndarray, q: np.ndarray) -> np.ndarray:
 
 
 def contrast(a: RoutingTrace, b: RoutingTrace) -> dict[str, Any]:
-    """Per phase: {"weight", "share": b minus a (G, L, E), "js": (G, L), "tokens": [[a's, b's], …], "same"}.
+    """Per phase: {"weight", "share", "out", "js", "tokens", "same"} as lists for JSON.
 
-    tokens counts those of each group, same tells whether both runs hold the same ones. Lists for JSON; None
-    where a run has no token of the group. Only the tokens of the traces may differ.
+    weight and share are b minus a (G, L, E), out tells where a run has taken the expert out, of a projection
+    at least (G, L, E), js is (G, L), tokens counts those of each group ([[a's, b's], …]), same tells whether
+    both runs hold the same ones. None where a run has no token of a group. Only the tokens may differ.
     """
     found: dict[str, Any] = {}
     shares = a.share(), b.share()
@@ -64,6 +65,7 @@ def contrast(a: RoutingTrace, b: RoutingTrace) -> dict[str, Any]:
         found[phase] = {
             "weight": _lists(_over_projections(weights[1] - weights[0]), 5),
             "share": _lists(_over_projections(contributions[1] - contributions[0]), 5),
+            "out": ((weights[0] == 0) | (weights[1] == 0)).any(2).tolist(),
             "js": _lists(mean_divergence(*weights), 7),
             "tokens": np.stack(counts, 1).tolist(),
             "same": _texts(a, number) == _texts(b, number),

@@ -38,7 +38,7 @@ def engine_facts(info: EngineInfo | None) -> list[tuple[str, str]]:
         ("model", info.backbone_name),
         ("precision", info.compute),
         ("device", info.device),
-        ("memory", f"{info.memory_mb:,.0f} MB"),
+        ("memory at load", f"{info.memory_mb:,.0f} MB"),
         ("experts", experts_state(info)),
         ("licence", info.licence),
     ]
@@ -124,7 +124,7 @@ def answer_facts(answer: Answer) -> list[tuple[str, str]]:
         ("speed", f"{timing.tokens_per_s:.1f} tokens/s"),
         ("tokens", str(len(answer.tokens)) + (" (cut at the limit)" if answer.stopped == "length" else "")),
         ("confidence", confidence(answer.tokens)),
-        ("memory now", f"{answer.memory_mb:,.0f} MB"),
+        ("memory after answer", f"{answer.memory_mb:,.0f} MB"),
     ]
 
 

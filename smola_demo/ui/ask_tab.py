@@ -29,16 +29,16 @@ class AskTab:
         self.handlers = handlers
 
     def layout(self, below: Callable[[], None] = lambda: None) -> None:
-        """Place two columns that become one on a phone. `below` places what follows the answer."""
+        """Place two columns that become one on a phone. `below` places what follows the map."""
         with gr.Row(elem_classes="columns"):
             with gr.Column(scale=5, min_width=320):
                 self._inputs()
                 self.answer = view("answer", answer.answer_value(None), label="Answer", elem_id="answer")
-                below()
             with gr.Column(scale=6, min_width=320):
                 self.routing = view("routing", answer.empty_map(None), label="Routing map", elem_id="routing")
                 self.take_out = gr.Button("Take it out", visible=False, elem_id="take-out")
                 self.cell = gr.State("")
+                below()
 
     def _inputs(self) -> None:
         self.gallery = view(

@@ -35,7 +35,7 @@ SCRIPTS = ("explorer-data.js", "runs-card.js", "runs-film.js", "runs-link.js")
 
 
 class Share:
-    """The panel under the answer. Call `layout` below the answer, `layout_note` above the explorer, `wire`.
+    """The panel that keeps a run. Call `layout` below the map, `layout_note` above the explorer, `wire`.
 
     assets  folder of the examples; its folder runs/ may hold recorded ones
     """

@@ -10,7 +10,6 @@ const widest = (entry) => Math.max(...entry.layers.map(({ spread }) => spread));
 const named = ({ group, expert }) => `${group} ${expert}`;
 const saidRows = () => (view.task ? `${atlas.tasks[view.task]} rows of the task ${view.task}` : `all ${atlas.rows} rows`);
 const inGroup = () => atlas.entries.filter(({ group }) => !view.group || group === view.group);
-const signed = (v, places = 4) => `${v < 0 ? "−" : v > 0 ? "+" : ""}${Math.abs(v).toFixed(places)}`;
 
 const ORDER = {
   effect: (a, b) => use(a).effect - use(b).effect,
@@ -21,16 +20,38 @@ const ORDER = {
 };
 const sorted = () => inGroup().sort(ORDER[view.sort]);
 
+// Where each point's number stands: above it, unless another point or number is there already.
+const SPOTS = [["top center", 0, -12], ["bottom center", 0, 12], ["middle right", 12, 0], ["middle left", -12, 0]];
+const GLANCE = { height: 340, margin: { l: 62, r: 14, t: 24, b: 74 } };
+const spotsOf = (entries, width) => {
+  const spread = (values, size) => {
+    const [low, high] = [Math.min(...values), Math.max(...values)];
+    return values.map((v) => ((v - low) / (high - low || 1)) * size);
+  };
+  const { height, margin } = GLANCE;
+  // nine tenths: the plot leaves room around its points
+  const xs = spread(entries.map((e) => use(e).weight), 0.9 * (width - margin.l - margin.r));
+  const ys = spread(entries.map((e) => -use(e).effect), 0.9 * (height - margin.t - margin.b));
+  const taken = entries.map((_, i) => [xs[i], ys[i]]);
+  return entries.map((_, i) => {
+    const free = ([, dx, dy]) => taken.every(([x, y], k) => k === i || Math.abs(x - xs[i] - dx) > 10 || Math.abs(y - ys[i] - dy) > 10);
+    const [name, dx, dy] = SPOTS.find(free) ?? SPOTS[0];
+    taken.push([xs[i] + dx, ys[i] + dy]);
+    return name;
+  });
+};
+
 const glanceFigure = () => {
   const go = (entry) => cardOf(entry)?.focus();
   const draw = () => {
     const entries = inGroup();
+    const spots = spotsOf(entries, section.clientWidth);
     const shown = atlas.groups.filter((group) => !view.group || view.group === group);
     const data = shown.map((group) => {
       const own = entries.filter((entry) => entry.group === group);
       return {
         type: "scatter", mode: "markers+text", name: group, x: own.map((e) => use(e).weight), y: own.map((e) => use(e).effect),
-        text: own.map(({ expert }) => `${expert}`), textposition: "top center", textfont: { size: 10, color: colour(group) },
+        text: own.map(({ expert }) => `${expert}`), textposition: own.map((e) => spots[entries.indexOf(e)]), textfont: { size: 10, color: colour(group) },
         marker: { size: 10, color: colour(group), symbol: SYMBOLS[group] ?? "cross" },
         customdata: own.map((e) => `${named(e)}<br>weight ${digits(use(e).weight)}, even ${short(atlas.uniform)}<br>effect ${signed(use(e).effect)} nats per answer token`),
         hovertemplate: "%{customdata}<extra></extra>",
@@ -39,7 +60,7 @@ const glanceFigure = () => {
     const ink = smola.css("--body-text-color-subdued");
     const line = (at) => ({ type: "line", line: { color: ink, width: 1.5, dash: "dash" }, ...at });
     const layout = {
-      height: 340, margin: { l: 62, r: 14, t: 24, b: 74 }, legend: { orientation: "h", x: 0, y: -0.2, yanchor: "top" },
+      ...GLANCE, legend: { orientation: "h", x: 0, y: -0.2, yanchor: "top" },
       xaxis: { title: { text: "mean weight", standoff: 6 }, zeroline: false },
       yaxis: { title: { text: "effect, nats per answer token" }, zeroline: false },
       shapes: [
@@ -62,7 +83,7 @@ const glanceFigure = () => {
       },
     };
   };
-  return figure("atlas-glance", {
+  const section = figure("atlas-glance", {
     title: "Weight against effect",
     how: [
       "Each point is one expert: right of the dashed line it is weighted more than evenly, below zero the answer",
@@ -71,4 +92,5 @@ const glanceFigure = () => {
     draw,
     click: ({ customdata, data, pointIndex }) => customdata && go(inGroup().filter(({ group }) => group === data.name)[pointIndex]),
   });
+  return section;
 };

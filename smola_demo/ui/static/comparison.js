@@ -5,17 +5,6 @@ const plot = find(".divergence-plot");
 let Plotly = null;
 let value = null;
 
-const signed = (v, digits) => (v > 0 ? "+" : v < 0 ? "−" : "") + Math.abs(v).toFixed(digits);
-
-// words: [kind, text] with kind "same", "gone" or "new"
-const words = (spot, list) =>
-  spot.replaceChildren(
-    ...list.flatMap(([kind, text]) => {
-      const tag = { gone: "del", new: "ins" }[kind] ?? "span";
-      return [el(tag, {}, text), " "];
-    }),
-  );
-
 const strip = (list, reach) => {
   const small = list.every(([, change]) => Math.abs(change) < 0.1);
   find(".strip").replaceChildren(
@@ -63,8 +52,8 @@ smola.live(props, watch, (next) => {
   find(".comparison-body").hidden = next.state !== "done";
   if (next.state !== "done") return;
   find(".ablated-heading").textContent = `Without ${next.spec}`;
-  words(find(".baseline-text"), next.baseline);
-  words(find(".ablated-text"), next.ablated);
+  find(".baseline-text").replaceChildren(...smola.marked(next.baseline));
+  find(".ablated-text").replaceChildren(...smola.marked(next.ablated));
   find(".comparison-facts").replaceChildren(
     ...next.facts.map(([label, text]) => el("div", {}, el("dt", {}, label), el("dd", {}, text))),
   );
@@ -77,11 +66,11 @@ smola.live(props, watch, (next) => {
 });
 
 smola.onTheme(chart);
+smola.keepSize(plot, chart);
 smola
   .plotly(props.plotly_src)
   .then((library) => {
     Plotly = library;
     chart();
-    smola.keepSize(plot, Plotly);
   })
   .catch(() => find(".divergence-table").setAttribute("open", ""));

@@ -14,7 +14,6 @@ const tokensOf = (g) => {
   return a && b ? `tokens: ${a} in A, ${b} in B` : "no tokens in this phase";
 };
 const colour = (group) => routing().scales.colour[group][smola.mode()];
-const fixed = (v, digits) => (v == null ? "–" : (v > 0 ? "+" : v < 0 ? "−" : "") + Math.abs(v).toFixed(digits));
 const saidLayers = () => `layers ${routing().layers[0]} to ${routing().layers.at(-1)}`;
 const saidTokens = () => (drawn().same ? "both runs hold the same tokens here" : "the runs hold different tokens, so means are compared, not token by token");
 
@@ -22,14 +21,29 @@ const said = () => {
   const what = choice("measure") === "weight"
     ? `Routing weight, a group's experts sum to 1 per token, uniform is 1/${routing().experts}`
     : "Contribution ‖w·B·A·x‖ as a share of all experts' at the same linear and token";
-  return `${what}; B minus A; mean over projections and the ${choice("phase")} tokens each group serves; ${saidLayers()}; ${saidTokens()}. An expert taken out counts as 0.`;
+  const gone = drawn().out.flat(2).some(Boolean) ? " Grey cells with a × hold an expert that a run has taken out: it counts as 0 there and has no say in the colours." : "";
+  return `${what}; B minus A; mean over projections and the ${choice("phase")} tokens each group serves; ${saidLayers()}; ${saidTokens()}.${gone}`;
 };
 const saidLine = () =>
   `Jensen-Shannon divergence in nats of the two mean routings; means over the ${choice("phase")} tokens, divergence per linear, then mean over projections; ${saidLayers()}; experts that a run has taken out take no part, the rest is re-normalised; ${saidTokens()}.`;
 
+// Without the experts taken out: they differ by all they have, and beside that nothing else would show.
 const reach = () => {
-  const found = drawn()[choice("measure")].flat(2).filter((v) => v != null).map(Math.abs);
+  const out = drawn().out.flat(2);
+  const found = drawn()[choice("measure")].flat(2).filter((v, i) => v != null && !out[i]).map(Math.abs);
   return Math.max(...found, 1e-4);
+};
+
+const byExpert = (rows) => rows[0].map((_, e) => rows.map((row) => row[e]));
+
+// Over a panel: what was taken out, grey and crossed.
+const outTrace = (panel, g) => {
+  const z = byExpert(drawn().out[g]).map((row) => row.map((out) => (out ? 1 : null)));
+  const grey = smola.css("--input-border-color");
+  return {
+    ...panel, z, zmin: 0, zmax: 1, colorscale: [[0, grey], [1, grey]], showscale: false, hoverinfo: "skip", hovertemplate: null, colorbar: null,
+    text: z.map((row) => row.map((out) => (out ? "×" : ""))), texttemplate: "%{text}", textfont: { size: 11, color: smola.css("--body-text-color") },
+  };
 };
 
 const drawMap = () => {
@@ -47,14 +61,14 @@ const drawMap = () => {
     layout.annotations.push({ xref: "paper", yref: "paper", x: 0, y: y1, xanchor: "left", yanchor: "bottom", showarrow: false, text: `<b>${group} experts</b> · ${tokensOf(g)}`, font: { size: 12, color: colour(group) } });
     const z = drawn()[choice("measure")][g];
     return {
-      type: "heatmap", x: layers, y: Array.from({ length: experts }, (_, e) => e), z: z[0].map((_, e) => z.map((row) => row[e])), zmin: -top, zmax: top,
+      type: "heatmap", x: layers, y: Array.from({ length: experts }, (_, e) => e), z: byExpert(z), zmin: -top, zmax: top,
       colorscale: scales.diverging[smola.mode()], xaxis: `x${axis}`, yaxis: `y${axis}`, xgap: 1, ygap: 1, hoverongaps: false, showscale: last,
-      colorbar: { orientation: "h", x: 0.5, y: 0, yanchor: "top", yref: "paper", ypad: 34, thickness: 9, len: 1, tickvals: [-0.8 * top, 0, 0.8 * top], ticktext: [`A more, ${fixed(-0.8 * top, 3)}`, "0 = alike", `B more, ${fixed(0.8 * top, 3)}`], outlinewidth: 0 },
+      colorbar: { orientation: "h", x: 0.5, y: 0, yanchor: "top", yref: "paper", ypad: 34, thickness: 9, len: 1, tickvals: [-0.8 * top, 0, 0.8 * top], ticktext: [`A more, ${signed(-0.8 * top, 3)}`, "0 = alike", `B more, ${signed(0.8 * top, 3)}`], outlinewidth: 0 },
       hovertemplate: `<b>${group} expert %{y}</b>, layer %{x}<br>B minus A %{z:.5f}<extra></extra>`,
     };
   });
   map.setAttribute("aria-label", `Difference map, ${groups.join(", ")} experts by layer, largest difference ${top.toFixed(4)}. The table below has the same numbers.`);
-  Plotly.react(map, data, { ...smola.themed(layout), width: map.clientWidth || undefined }, smola.config);
+  Plotly.react(map, [...data, ...data.map(outTrace)], { ...smola.themed(layout), width: map.clientWidth || undefined }, smola.config);
 };
 
 const drawLines = () => {
@@ -91,7 +105,7 @@ const fill = (name, sheet, show) => {
   details.querySelector(".scroll").replaceChildren(el("table", {}, el("thead", {}, top), el("tbody", {}, ...rows.map(line))));
 };
 const fillTables = () => {
-  fill("map", mapSheet, (v) => fixed(v, 5));
+  fill("map", mapSheet, (v) => signed(v, 5));
   fill("line", lineSheet, (v) => (v == null ? "–" : v.toPrecision(4)));
 };
 

@@ -1,14 +1,11 @@
 // Two runs: their answers while they come, then what differs.
 const root = find(".contrast");
 
-const diff = (list) =>
-  list.flatMap(([kind, text]) => [el({ gone: "del", new: "ins" }[kind] ?? "span", {}, text), " "]);
-
 const sides = (next) => {
   const names = ["A", "B"];
   const boxes = names.map((name, i) => {
     const side = next.sides?.[i];
-    const words = side ? diff(side.words) : [next.texts?.[i] ?? ""];
+    const words = side ? smola.marked(side.words) : [next.texts?.[i] ?? ""];
     const facts = (side?.facts ?? []).map(([label, text]) => el("div", {}, el("dt", {}, label), el("dd", {}, text)));
     const heading = el("h3", {}, side ? `${name}: ${side.asked}` : name);
     return el("article", { class: "side" }, heading, el("p", {}, ...words), el("dl", { class: "facts" }, ...facts));
@@ -31,12 +28,7 @@ smola.live(props, watch, (next) => {
 
 element.addEventListener("change", draw);
 smola.onTheme(draw);
-let width = 0;
-new ResizeObserver(() => {
-  if (!map.clientWidth || map.clientWidth === width) return;
-  width = map.clientWidth;
-  requestAnimationFrame(draw);
-}).observe(map);
+smola.keepSize(map, draw);
 smola
   .plotly(props.plotly_src)
   .then((library) => {

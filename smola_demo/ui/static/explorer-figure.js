@@ -33,6 +33,21 @@ const choiceSwitch = (name, legend, entries) => {
   return el("div", { class: "switches" }, el("fieldset", {}, el("legend", {}, legend), ...options));
 };
 
+// For pictures of several panels: an axis's name, axes without lines, a panel's title.
+const axisName = (letter, i) => `${letter}${i ? i + 1 : ""}`;
+const bare = { zeroline: false, showgrid: false, automargin: false };
+const panelTitle = (text, group, x, y) => ({
+  text: `<b>${plain(group)}</b> ${text}`,
+  x,
+  y,
+  xref: "paper",
+  yref: "paper",
+  xanchor: "left",
+  yanchor: "bottom",
+  showarrow: false,
+  font: { size: 12, color: colour(group) },
+});
+
 // draw() paints `own` or returns {data, layout}; with it said (half sentences), table, and message when there is
 // nothing to draw.
 const figure = (name, { title, how, draw, click, tools, own, picture }) => {

@@ -1,6 +1,4 @@
 // Heat maps with a panel per group: colour range, colour bars with the uniform reference, the marks of what is chosen.
-const axisName = (letter, i) => `${letter}${i ? i + 1 : ""}`;
-
 // The colour range of all panels, z being their numbers with gaps (null) left out.
 const colourRange = (panels, even) => {
   const found = panels.flatMap(({ z }) => z.flat()).filter((v) => v != null);
@@ -74,17 +72,3 @@ const mark = (i, x0, x1, y0, y1, width) => ({
   line: { color: smola.css("--body-text-color"), width },
   fillcolor: "rgba(0,0,0,0)",
 });
-
-const panelTitle = (text, group, x, y) => ({
-  text: `<b>${group}</b> ${text}`,
-  x,
-  y,
-  xref: "paper",
-  yref: "paper",
-  xanchor: "left",
-  yanchor: "bottom",
-  showarrow: false,
-  font: { size: 12, color: colour(group) },
-});
-
-const bare = { zeroline: false, showgrid: false, automargin: false };

@@ -1,15 +1,4 @@
 // A picture with numbers laid over its patches, on a canvas.
-const mix = (stops, part) => {
-  const at = Math.min(1, Math.max(0, part));
-  const next = Math.max(
-    1,
-    stops.findIndex(([edge]) => edge >= at),
-  );
-  const [[a, low], [b, high]] = [stops[next - 1], stops[next]];
-  const bytes = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
-  const [from, to] = [bytes(low), bytes(high)];
-  return from.map((v, i) => Math.round(v + ((to[i] - v) * (at - a)) / (b - a)));
-};
 
 // One expert's numbers on the patches, less the reference where that is asked for.
 const patchValues = (g, e) => {
@@ -36,7 +25,7 @@ const paintPatches = (canvas, values, group) => {
   values.forEach((v, i) => {
     const [x0, y0, x1, y1] = run.routing.box[i];
     const strong = state.scale === "difference" ? Math.abs(2 * part(v) - 1) : part(v);
-    pen.fillStyle = `rgba(${mix(stops, part(v)).join()},${0.15 + 0.7 * strong})`;
+    pen.fillStyle = `rgba(${smola.mix(stops, part(v)).join()},${0.15 + 0.7 * strong})`;
     const [left, top] = [Math.round(x0 * width), Math.round(y0 * height)];
     pen.fillRect(left, top, Math.round(x1 * width) - left, Math.round(y1 * height) - top);
   });

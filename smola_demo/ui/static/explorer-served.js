@@ -36,8 +36,8 @@ const drawServed = () => {
   ];
   const at = state.scale === "difference" ? 0 : even;
   const layout = {
-    height: 50 + 17 * sorted.length,
-    margin: { l: 92, r: 10, t: 18, b: 32 },
+    height: 62 + 17 * sorted.length,
+    margin: { l: 92, r: 10, t: 18, b: 44 },
     bargap: 0.2,
     xaxis: {
       fixedrange: true,

@@ -67,12 +67,14 @@ const keepChoice = (before) => {
     String(before.groups) === String(r.groups) &&
     String(before.layers) === String(r.layers) &&
     before.E === r.E;
+  const token = range(r.T).find((t) => r.phase[t] === 1) ?? r.patches[0] ?? null;
+  Object.assign(state, { first: 0, token });
   if (!same) {
-    const [first] = peaked();
-    Object.assign(state, { layer: -1, group: first?.g ?? 0, expert: first?.e ?? 0, projection: 0 });
+    Object.assign(state, { layer: -1, projection: 0 });
+    const serving = r.serving[token] ?? []; // an expert that cannot serve the token would open on an empty panel
+    const first = peaked().find(({ g }) => serving.includes(g));
+    Object.assign(state, { group: first?.g ?? serving[0] ?? 0, expert: first?.e ?? 0 });
   }
-  const answer = range(r.T).find((t) => r.phase[t] === 1);
-  Object.assign(state, { first: 0, token: answer ?? r.patches[0] ?? null });
   options(groupPicker, r.groups, state.group);
 };
 

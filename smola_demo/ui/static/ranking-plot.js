@@ -6,7 +6,6 @@ let value = null;
 let at = -1; // the bar that the keyboard stands on
 let Plotly = null;
 
-const signed = (v, digits = 3) => (v > 0 ? "+" : v < 0 ? "−" : "") + Math.abs(v).toFixed(digits);
 const digitsOf = (values) => (Math.max(...values.map(Math.abs)) < 0.1 ? 5 : 3);
 const wide = () => plot.clientWidth >= 620;
 const labelOf = (row) => `${row.name}${row.changed ? " ≠" : ""}`;
@@ -96,13 +95,6 @@ const draw = async () => {
   if (plot.dataset.ready) return;
   plot.dataset.ready = "yes";
   plot.on("plotly_click", ({ points: [point] }) => point.data.type === "bar" && choose(point.pointNumber));
-  let width = plot.clientWidth;
-  new ResizeObserver(() => {
-    if (plot.clientWidth && plot.clientWidth !== width) {
-      width = plot.clientWidth;
-      requestAnimationFrame(draw);
-    }
-  }).observe(plot);
 };
 
 plot.addEventListener("keydown", (event) => {

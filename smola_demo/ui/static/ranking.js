@@ -36,6 +36,7 @@ smola.live(props, watch, (next) => {
 });
 
 smola.onTheme(draw);
+smola.keepSize(plot, draw);
 smola
   .plotly(props.plotly_src)
   .then((library) => {

@@ -170,6 +170,7 @@ element.addEventListener("change", redraw);
 find(".all-layers").addEventListener("click", () => allLayers());
 find(".routing-table").addEventListener("toggle", fillTables);
 smola.onTheme(redraw);
+smola.keepSize(plot, redraw);
 smola.live(props, watch, (next) => {
   value = next;
   redraw();
@@ -184,7 +185,6 @@ const allLayers = () => {
 const wire = () => {
   if (plot.dataset.ready) return;
   plot.dataset.ready = "yes";
-  smola.keepSize(plot, Plotly);
   plot.on("plotly_relayout", (changes) => {
     if (!Object.keys(changes).some((key) => /^xaxis\d*\.(range|autorange)/.test(key))) return;
     zoom = [...plot._fullLayout.xaxis.range];
@@ -194,6 +194,7 @@ const wire = () => {
   plot.addEventListener("pointerdown", () => (held = true));
   for (const end of ["pointerup", "pointercancel"]) {
     window.addEventListener(end, () => {
+      if (!held) return;
       held = false;
       redraw();
     });

@@ -9,16 +9,6 @@ const inks = () => ({
   font: "ui-sans-serif, system-ui, sans-serif",
 });
 
-const hex = (colour) => [1, 3, 5].map((i) => parseInt(colour.slice(i, i + 2), 16));
-// A colour of a scale at 0 to 1
-const tint = (scale, at) => {
-  const i = Math.min(scale.length - 2, Math.max(0, scale.findIndex(([stop]) => stop >= at) - 1));
-  const [[a, from], [b, to]] = [scale[i], scale[i + 1]];
-  const part = Math.min(1, Math.max(0, (at - a) / (b - a)));
-  const [x, y] = [hex(from), hex(to)];
-  return `rgb(${x.map((v, k) => Math.round(v + part * (y[k] - v))).join(",")})`;
-};
-
 const fitted = (pen, text, width, most) => {
   const lines = [""];
   for (const word of text.split(/\s+/)) {
@@ -64,7 +54,7 @@ const drawMaps = (pen, maps, reach, x, y, width, height) => {
     const high = (height - 26) / cells[0].length;
     cells.forEach((experts, l) =>
       experts.forEach((v, e) => {
-        pen.fillStyle = tint(SCALES.diverging[mode], 0.5 + v / (2 * reach));
+        pen.fillStyle = `rgb(${smola.mix(SCALES.diverging[mode], 0.5 + v / (2 * reach))})`;
         pen.fillRect(left + l * wide, y + 26 + e * high, Math.ceil(wide), Math.ceil(high));
       }),
     );

@@ -18,6 +18,23 @@ window.smola ??= (() => {
   // A token as it may stand on screen: blanks and control tokens get a sign.
   const visible = (text) => (/^<\|.*\|>$/.test(text) ? "(end)" : text.replaceAll("\n", "⏎").trim() || "␣");
 
+  // A number with its sign, a minus as wide as the plus.
+  const signed = (v, digits = 4) => (v == null ? "–" : (v > 0 ? "+" : v < 0 ? "−" : "") + Math.abs(v).toFixed(digits));
+
+  // A text's words against another's: [kind, text] with kind "same", "gone" or "new".
+  const marked = (words) =>
+    words.flatMap(([kind, text]) => [element({ gone: "del", new: "ins" }[kind] ?? "span", {}, text), " "]);
+
+  // A colour of a scale at 0 to 1, as [red, green, blue].
+  const mix = (stops, part) => {
+    const at = Math.min(1, Math.max(0, part));
+    const next = Math.max(1, stops.findIndex(([edge]) => edge >= at));
+    const [[a, low], [b, high]] = [stops[next - 1], stops[next]];
+    const bytes = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
+    const [from, to] = [bytes(low), bytes(high)];
+    return from.map((v, i) => Math.round(v + ((to[i] - v) * (at - a)) / (b - a)));
+  };
+
   // Plotly reads tags in text: what a model or a person wrote must not be one.
   const plain = (text) => String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 
@@ -66,13 +83,13 @@ window.smola ??= (() => {
   const config = { responsive: false, displaylogo: false, displayModeBar: false, doubleClick: false, scrollZoom: false };
   const touch = () => window.matchMedia("(pointer: coarse)").matches;
 
-  const keepSize = (node, Plotly) => {
-    let width = node.clientWidth;
+  // A node that was hidden has no width, so coming back counts as another one: what it missed is drawn then.
+  const keepSize = (node, redraw) => {
+    let width = 0;
     new ResizeObserver(() => {
-      if (node.clientWidth && node.clientWidth !== width) {
-        width = node.clientWidth;
-        Plotly.Plots.resize(node);
-      }
+      if (node.clientWidth === width) return;
+      width = node.clientWidth;
+      if (width) requestAnimationFrame(redraw);
     }).observe(node);
   };
 
@@ -91,6 +108,6 @@ window.smola ??= (() => {
     run();
   };
 
-  return { css, dark, mode, element, visible, plain, plotly, onTheme, themed, config, touch, keepSize, live };
+  return { css, dark, mode, element, visible, signed, marked, mix, plain, plotly, onTheme, themed, config, touch, keepSize, live };
 })();
-const { element: el, plain } = window.smola;
+const { element: el, plain, signed } = window.smola;

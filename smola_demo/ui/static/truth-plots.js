@@ -39,13 +39,6 @@ const intervalsDrawn = (section, plot) => {
 
 const tableOf = ({ title, table }) => ({ caption: title, ...table });
 
-const axisName = (letter, i) => `${letter}${i ? i + 1 : ""}`;
-const bare = { zeroline: false, showgrid: false, automargin: false };
-const panelTitle = (kind, group, x, y) => ({
-  text: `<b>${plain(group)}</b> ${kind}`, x, y, xref: "paper", yref: "paper", xanchor: "left", yanchor: "bottom", showarrow: false,
-  font: { size: 12, color: colour(group) },
-});
-
 // One row of panels per group, trained left and random right; one below the other where it is narrow.
 const routersDrawn = (section, plot) => {
   const { groups, even, maps } = section;
