@@ -102,10 +102,10 @@ class AblateHandlers(ModelRuns):
         """Show this tab."""
         return gr.Tabs(selected="ablate")
 
-    def loaded(self, spec: str | None = None) -> tuple[Any, ...]:
+    def loaded(self, spec: str | None) -> tuple[Any, ...]:
         """Updates once loading has ended, well or not: chips of a spec, experts to look into, buttons."""
         info = self.handle.info
         names = [f"{group}:{e}" for group in info.groups for e in range(info.num_experts)] if info else []
         experts = gr.update(choices=names, value=names[0] if names else None)
         buttons = self.buttons()
-        return *self.given((spec or "").strip()), experts, *buttons, buttons[-1]
+        return self.read_spec(spec), experts, *buttons, buttons[-1]

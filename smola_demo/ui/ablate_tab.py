@@ -97,12 +97,5 @@ class AblateTab:
     @property
     def waiting(self) -> list[Any]:
         """Components that change when the engine is there."""
-        return [
-            self.spec,
-            self.picker,
-            self.within,
-            self.ablate_button,
-            self.rank_button,
-            self.stop_button,
-            self.rank_stop,
-        ]
+        buttons = [self.ablate_button, self.rank_button, self.stop_button, self.rank_stop]
+        return [self.picker, self.within, *buttons]

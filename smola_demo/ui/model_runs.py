@@ -1,9 +1,9 @@
 """One visitor's run of the model, from the press of a button to its end: what every tab's handlers share.
 
 A run is announced at once, outside the queue, so that Stop has something to stop; the queue then calls
-`follow`. In between the first view's value carries the run's ticket: a press that got none, or whose run was
-stopped before its turn, does nothing when the queue comes to it. Whatever goes wrong, the page gets one
-sentence and its buttons back, and the log gets the rest.
+`follow`. In between the first view's value carries the run's ticket, 0 for a press that got none: such a
+press, or one whose run was stopped before its turn, does nothing when the queue comes to it. Whatever goes
+wrong, the page gets one sentence and its buttons back, and the log gets the rest.
 """
 
 from __future__ import annotations
@@ -67,14 +67,18 @@ class ModelRuns:
         visitor = request.session_hash
         unchanged = skip(len(self.buttons()))
         if self.handle.switching and self.stops.owner(visitor) is None:
-            return self.shown(self.told("stopped", f"{self.handle.status}: {LATER}")), *unchanged
+            return self._refusal("stopped", f"{self.handle.status}: {LATER}"), *unchanged
         ticket = self.stops.begin(visitor, self)
         if not ticket:
             mine = self.stops.owner(visitor) is self  # Enter pressed twice: the run on screen goes on
-            return gr.skip() if mine else self.shown(self.told("error", OTHER)), *unchanged
+            return gr.skip() if mine else self._refusal("error", OTHER), *unchanged
         ahead = self.stops.ahead(visitor)
         said = f"Waiting for the model, {ahead} before you …" if ahead else "Waiting for the model …"
         return self.shown(self.waiting(said) | {"ticket": ticket}), *self.buttons(busy=True)
+
+    def _refusal(self, state: str, message: str) -> str:
+        """The sentence for a press that got no run, and that its turn in the queue is for nothing."""
+        return self.shown(self.told(state, message) | {"ticket": 0})
 
     def follow(self, work: Work, announced: Any, request: gr.Request) -> Iterator[tuple[Any, ...]]:
         """The announced run: `work` gets the flag that Stop sets and yields the values of the views.
@@ -82,8 +86,9 @@ class ModelRuns:
         announced  the first view's value when the run was put into the queue
         """
         ticket = decode(announced).get("ticket")
-        flag = self.stops.take(request.session_hash, ticket) if ticket else None
+        flag = self.stops.take(request.session_hash, ticket, self)
         buttons = len(self.buttons())
+        drawn = False
         if flag is None:
             yield skip(1 + self.beside + buttons)
             return
@@ -92,7 +97,10 @@ class ModelRuns:
             for value, *others in work(flag):
                 shown = (gr.skip() if other is None else encode(other) for other in others)
                 going = value["state"] in ("running", "writing")  # Stop keeps saying that it stops
-                yield self.shown(value), *shown, *(skip(buttons) if going else self.buttons())
+                fresh = going and not drawn and not flag.is_set()
+                after = self.buttons(busy=fresh) if fresh or not going else skip(buttons)
+                yield self.shown(value), *shown, *after
+                drawn = True
         except Exception as error:  # noqa: BLE001  whatever happens, the page gets a sentence and its buttons back
             log(error)
             yield self._last("error", sentence(error))

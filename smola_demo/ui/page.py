@@ -128,7 +128,7 @@ def build(
         waiting = [*tab.waiting, *ablate.waiting, *compare.waiting, atlas.view, truth.view]
         waiting += model.waiting if model else []
         results = [explorer.view, ablate.comparison, ablate.ranking, compare.contrast]
-        timer, seen = gr.Timer(1.0), gr.State(0)
+        timer, seen = gr.Timer(active=False), gr.State(0)  # goes once a link's wishes are in their fields
 
         def tick(
             shown: str,

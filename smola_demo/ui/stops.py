@@ -36,11 +36,17 @@ class StopFlags:
             self._runs[session] = run = Run(next(self._tickets), owner)
             return run.ticket
 
-    def take(self, session: str | None, ticket: int) -> threading.Event | None:
-        """The turn of the run with this ticket has come: its flag; None when it is over or going already."""
+    def take(self, session: str | None, ticket: object, owner: object) -> threading.Event | None:
+        """The turn of the run with this ticket has come: its flag; None when it is over or going already.
+
+        A ticket of None is one the page has lost (a late look at the model wrote over the view that held it):
+        then the owner's own run is meant.
+        """
         with self._lock:
             run = self._runs.get(session)
-            if run is None or run.begun or run.ticket != ticket:
+            if run is None or run.begun:
+                return None
+            if run.ticket != ticket and not (ticket is None and run.owner is owner):
                 return None
             run.begun = True
             return run.flag
