@@ -35,6 +35,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     """An empty working folder, and the tiny backbone wherever a run asks for one; those made, in order."""
+    import torch
     from tiny import tiny_backbone
 
     from smola_demo import study, train
@@ -42,8 +43,10 @@ def here(tmp_path, monkeypatch):
 
     made = []
 
-    def load(*_args, base=None, **_kwargs):
+    def load(_id, _precision, device="cpu", base=None):
         backbone = tiny_backbone()
+        backbone.model.to(device)
+        backbone.device = torch.device(device)
         if base:
             backbone.state = connector.overlay(backbone.model, Path(base))
             backbone.revision = connector.revision_of(Path(base))
