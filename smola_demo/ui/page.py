@@ -148,8 +148,8 @@ def build(
             note = encode({"text": handle.status, "kind": kind})
             held = known != handle.loads and stops.flag(request.session_hash) is not None
             if handle.loading or held:
-                return note, gr.Timer(1.0), *skip(1 + len(waiting) + len(results))
-            rest = gr.Timer(LOOK_S) if model else gr.Timer(active=False)
+                return note, gr.Timer(1.0, active=True), *skip(1 + len(waiting) + len(results))
+            rest = gr.Timer(LOOK_S, active=True) if model else gr.Timer(active=False)
             if known == handle.loads:
                 return note, rest, *skip(1 + len(waiting) + len(results))
             offline = (*atlas.loaded(), *truth.loaded())
