@@ -33,13 +33,14 @@ class NamedEngine(FakeEngine):
 
     backbone: str = SMALL
     called: str = "embedded-omni"
+    compute: str = "NF4 weights, computed in fp32"
 
     def info(self) -> EngineInfo:
         """Facts of another backbone."""
         offered = OFFERED[self.backbone]
         return replace(
             super().info(), backbone=self.backbone, backbone_name=offered.name, experts=self.called,
-            experts_state=self.state, weights=offered.weights,
+            experts_state=self.state, weights=offered.weights, compute=self.compute,
         )  # fmt: skip
 
 
@@ -48,8 +49,9 @@ def engine(backbone: str = SMALL, experts: str = "") -> NamedEngine:
     if backbone == SMALL:
         return NamedEngine(layers=5, experts=4)
     return NamedEngine(
-        layers=7, experts=3, state="untrained", backbone=backbone, called=experts or "untrained"
-    )
+        layers=7, experts=3, state="untrained", backbone=backbone, called=experts or "untrained",
+        compute="4-bit NF4 weights",
+    )  # fmt: skip
 
 
 @dataclass

@@ -101,6 +101,6 @@ def test_another_visitor_sees_the_new_model_within_seconds_and_keeps_what_it_has
     assert page.is_enabled(".save-run")
     visit.tab("model")
     assert page.input_value("#model-backbone input") == "SmolLM2-135M"
-    assert page.input_value("#model-precision input").startswith("NF4")
+    assert page.input_value("#model-precision input").startswith("auto: NF4")
     assert page.input_value("#model-experts input").startswith("embedded-omni")
     assert visit.errors == []

@@ -84,7 +84,7 @@ def test_another_model_takes_the_place_of_the_first_whose_memory_is_free_before(
     ((then, status, info),) = seen
     assert (then, info) == (None, None)
     assert status.startswith(f"Loading the model ({BIG} fits)")
-    assert said[-1] == "Loaded: big-model, NF4 weights, computed in fp32, with untrained experts."
+    assert said[-1] == "Loaded: big-model, 4-bit NF4 weights, with untrained experts."
     assert (handle.require().backbone, handle.loads, handle.error) == (BIG, 2, "")
 
 
@@ -165,6 +165,8 @@ def test_the_tab_chooses_what_is_loaded(do, models):
     assert (backbone["value"], precision, experts["value"]) == (BIG, "nf4", "untrained")
     assert dict(json.loads(facts)["facts"])["id"] == BIG
     assert asked == [(BIG, "nf4")]
+    assert "Loaded: SmolLM2" in last(do.load("embedded", "embedded-omni", "auto"))["text"]
+    assert do.loaded()[2] == "auto", "NF4 weights computed in float32 are not what nf4 would load"
 
 
 @pytest.fixture

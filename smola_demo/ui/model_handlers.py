@@ -112,7 +112,9 @@ class ModelHandlers:
             allow_custom_value=self.models.open,
             info=ANY if self.models.open else None,
         )
-        precision = info.precision if info.precision in PRECISIONS else "auto"
+        # NF4 weights computed in float32 are what "auto" makes; by its name nf4 means packed ones.
+        named = info.precision in PRECISIONS and "computed in fp32" not in info.compute
+        precision = info.precision if named else "auto"
         chosen = self.choose(info.backbone, precision, info.experts)
         return encode(loaded_line(info)), backbones, precision, *chosen
 
