@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from smola_demo.ablation_spec import ALL, KINDS, AblationError, AblationSpec, Term, check_names
+from smola_demo.ablation_spec import ALL, BLOCKS, KINDS, AblationError, AblationSpec, Term, check_names
 from smola_demo.context import Removal
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from smola_demo.config import SmolaConfig
 
 __all__ = ["KINDS", "AblationError", "AblationSpec", "Resolved", "Term", "resolve"]
-
-BLOCKS = {"attn": ("attn", "attention"), "mlp": ("mlp", "feed_forward", "ffn")}
 
 
 @dataclass(frozen=True)

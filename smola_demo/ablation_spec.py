@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 Kind = Literal["zero", "renormalize", "mean"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 ALL = "*"
-BLOCKS = ("attn", "mlp")
+# Names for all linears of a block, and the words that a model's own name for such a block holds.
+BLOCKS: dict[str, tuple[str, ...]] = {"attn": ("attn", "attention"), "mlp": ("mlp", "feed_forward", "ffn")}
 MAX_CHARS = 2000  # with the bound on numbers, so that no text asks for much memory
 _TERM = re.compile(r"(?P<group>[^:@/]+):(?P<experts>[^:@/]+)(@(?P<layers>[^:@/]+))?(/(?P<where>[^:@/]+))?")
 

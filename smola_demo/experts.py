@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smola_demo.adapter import AdapterError, attach
 from smola_demo.adapter_files import CONFIG_NAME, WEIGHTS_NAME, check_size, load_weights, read_config
+from smola_demo.backbone.download import file_sha256
 from smola_demo.backbone.hub import check_allowed, why_not
 from smola_demo.config import SmolaConfig
 from smola_demo.lora import is_lora, load_lora, read_lora_facts
@@ -50,8 +50,7 @@ def attach_experts(backbone: Backbone, folder: Path) -> tuple[Adapter | None, di
         if below:
             adapter, _ = attach_experts(backbone, below)
         load_lora(backbone.model, folder)
-    with (folder / WEIGHTS_NAME).open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    sha256 = file_sha256(folder / WEIGHTS_NAME)
     return adapter, {**facts, "sha256": sha256, "lora": with_lora}
 
 

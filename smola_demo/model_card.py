@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 from smola_demo.adapter_files import CONFIG_NAME, WEIGHTS_NAME, read_config
+from smola_demo.backbone.download import file_sha256
 from smola_demo.data import GENERATORS
 from smola_demo.metric_files import METRICS_NAME, read_metrics
 from smola_demo.tables import as_markdown, side_by_side
@@ -30,7 +30,7 @@ def write_card(folder: str | Path, repo_id: str = "") -> Path:
     folder = Path(folder)
     config, facts = read_config(folder)
     groups = ", ".join(config.groups)
-    terms = [f"- {terms_of(name)}" for name in facts.get("data", [])]
+    terms = [f"- {line}" for line in facts.get("terms", [])]
     named = str(facts.get("base_model_name_or_path"))
     base = f"base_model: {named}\n" if "/" in named else ""  # the embedded one is no model of the hub
     text = f"""---
@@ -94,8 +94,7 @@ def _results(folder: Path) -> str:
     if not (folder / METRICS_NAME).is_file():
         return ""
     judged = read_metrics(folder)
-    with (folder / WEIGHTS_NAME).open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    sha256 = file_sha256(folder / WEIGHTS_NAME)
     if judged.metrics.get("sha256") != sha256 or judged.metrics.get("ablation"):
         return ""
     return f"""## Results

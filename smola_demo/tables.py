@@ -1,7 +1,7 @@
 """Several models side by side on the same rows, written from their metrics files, never by hand.
 
-In a document a table stands between `<!-- table: NAME=PATH … -->` and `<!-- /table -->`, a study's between
-`<!-- study: PATH -->` and `<!-- /study -->`, PATH what `study --json` printed, for `fill` to write.
+In a document a table stands between `<!-- table: NAME=PATH … -->` and `<!-- /table -->`, for `fill` to write.
+One PATH alone names what `table --json` or `study --json` printed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from smola_demo.metric_files import Judged
 
-MARKED = re.compile(r"(<!-- (table|study): (.*?) -->\n).*?(<!-- /\2 -->)", re.DOTALL)
+MARKED = re.compile(r"(<!-- table: (.*?) -->\n).*?(<!-- /table -->)", re.DOTALL)
 
 
 class TableError(ValueError):
@@ -138,24 +138,25 @@ def fill(text: str, folder: Path) -> str:
     """
 
     def written(match: re.Match[str]) -> str:
-        kind, named = match[2], shlex.split(match[3])
-        if kind == "study":
-            made = study_as_markdown(_read_study(folder / " ".join(named)))
+        named = shlex.split(match[2])
+        if len(named) == 1 and "=" not in named[0]:
+            made = _printed(folder / named[0])
         else:
             made = as_markdown(side_by_side(read_models(named, folder)))
-        return f"{match[1]}\n{made}\n\n{match[4]}"
+        return f"{match[1]}\n{made}\n\n{match[3]}"
 
     return MARKED.sub(written, text)
 
 
-def _read_study(path: Path) -> dict[str, Any]:
+def _printed(path: Path) -> str:
+    """The table of a result that was printed with --json."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
+        return study_as_markdown(found) if "arms" in found else as_markdown(found)
     except (OSError, ValueError) as error:
-        raise TableError(f"{path} cannot be read as a study's results: {error}") from None
-    if not isinstance(found, dict) or not found.get("arms"):
-        raise TableError(f"{path} holds no results of a study: write them with study FILE --json")
-    return found
+        raise TableError(f"{path} cannot be read as a result: {error}") from None
+    except (AttributeError, IndexError, KeyError, TypeError):
+        raise TableError(f"{path} is no result of table --json or study --json: write it again") from None
 
 
 def _check_same_rows(first: tuple[str, Judged], other: tuple[str, Judged]) -> None:

@@ -48,6 +48,15 @@ def ranked(visit):
     visit.page.wait_for_selector(".ranking-plot[data-ready]")
 
 
+def compare_without(visit, spec):
+    """Compare all experts with some taken out, until the map of the difference stands."""
+    visit.page.locator("#experts-b input").nth(2).check()
+    visit.page.wait_for_selector("#spec-b", state="visible")
+    visit.field("spec-b").fill(spec)
+    visit.page.click("#compare")
+    visit.page.wait_for_selector(".contrast-plot.map .main-svg")
+
+
 @pytest.mark.parametrize("visit", SCREENS, indirect=True)
 def test_choose_experts_compare_and_rank(ablating):
     """Chips write the text, both answers come, the ranking is drawn, a bar goes into the ablation."""
@@ -245,11 +254,7 @@ def test_two_runs_side_by_side(visit, picture):
     assert not page.is_visible(".contrast-plot.map")
 
     page.wait_for_selector("#compare:not([disabled])")
-    page.locator("#experts-b input").nth(2).check()
-    page.wait_for_selector("#spec-b", state="visible")
-    visit.field("spec-b").fill("visual:3")
-    page.click("#compare")
-    page.wait_for_selector(".contrast-plot.map .main-svg")
+    compare_without(visit, "visual:3")
     page.wait_for_selector(".contrast-plot.line .main-svg")
     heads = page.locator(".sides h3").all_inner_texts()
     assert heads == ["A: beach.png, Caption", "B: beach.png, Caption"]
@@ -281,11 +286,7 @@ def test_experts_taken_out_are_crossed_and_do_not_set_the_colours(visit, engine,
     page = visit.open().page
     visit.upload(picture)
     visit.tab("compare")
-    page.locator("#experts-b input").nth(2).check()
-    page.wait_for_selector("#spec-b", state="visible")
-    visit.field("spec-b").fill("visual:3")
-    page.click("#compare")
-    page.wait_for_selector(".contrast-plot.map .main-svg")
+    compare_without(visit, "visual:3")
     shown = page.evaluate(f"{MAP}.data.map(({{z, zmax, text}}) => ({{z, zmax, text}}))")
     small = abs(shown[1]["z"][5][2])
     assert 0 < small < 0.01

@@ -23,6 +23,7 @@ from browsing import (  # noqa: F401  fixtures
     assets,
     browser,
     engine,
+    example,
     free_port,
     picture,
     serving,
@@ -136,8 +137,7 @@ def test_a_full_queue_is_said_and_a_queued_run_can_be_stopped(browser, assets):
         contexts = [browser.new_context(**SCREENS["wide"]) for _ in range(3)]
         first, second, third = (Visit(c.new_page(), address).open() for c in contexts)
         for found in (first, second, third):
-            found.page.locator("#examples button").first.click()
-            found.page.wait_for_selector("#picture img")
+            example(found, 0)
         first.page.click("#ask")
         assert engine.started.wait(WAIT / 1000)
         with second.page.expect_response("**/queue/join*"):
@@ -166,8 +166,7 @@ def test_who_stopped_in_the_queue_may_ask_again_before_it_empties(browser, asset
         contexts = [browser.new_context(**SCREENS["wide"]) for _ in range(2)]
         first, second = (Visit(c.new_page(), address).open() for c in contexts)
         for found in (first, second):
-            found.page.locator("#examples button").first.click()
-            found.page.wait_for_selector("#picture img")
+            example(found, 0)
         first.page.click("#ask")
         assert engine.started.wait(WAIT / 1000)
         with second.page.expect_response("**/queue/join*"):

@@ -18,7 +18,7 @@ from smola_demo.results import Answer, Comparison, Request, Sweep
 from smola_demo.train import train
 
 PICTURE = Image.linear_gradient("L").convert("RGB").resize((96, 64))
-on_each = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+pytestmark = pytest.mark.gpu
 
 
 def moved(device: str):
@@ -41,9 +41,8 @@ def last(items):
     return item
 
 
-@on_each
-def test_answers_routing_and_effects_are_those_of_the_cpu(device):
-    here, there = engine_on("cpu"), engine_on(device)
+def test_answers_routing_and_effects_are_those_of_the_cpu():
+    here, there = engine_on("cpu"), engine_on("cuda")
     request = Request(PICTURE, "caption", max_new_tokens=6)
     a, b = (last(engine.answer(request)) for engine in (here, there))
     assert isinstance(a, Answer)
@@ -59,9 +58,8 @@ def test_answers_routing_and_effects_are_those_of_the_cpu(device):
         assert other.delta_logprob == pytest.approx(one.delta_logprob, abs=1e-2)
 
 
-@on_each
-def test_the_connector_starts_alike_everywhere(device):
-    here, there = tiny_backbone(), moved(device)
+def test_the_connector_starts_alike_everywhere():
+    here, there = tiny_backbone(), moved("cuda")
     for backbone in (here, there):
         connector.start(backbone.model, seed=3)
     for one, other in zip(
@@ -72,7 +70,6 @@ def test_the_connector_starts_alike_everywhere(device):
         torch.testing.assert_close(other.cpu(), one)
 
 
-@pytest.mark.gpu
 @pytest.mark.parametrize(
     "values",
     [
@@ -91,7 +88,6 @@ def test_every_stage_trains_on_a_gpu(here, values):
     assert Path("out/made").is_dir()
 
 
-@pytest.mark.gpu
 @pytest.mark.slow
 def test_the_embedded_model_answers_in_nf4_on_a_gpu():
     engine = Engine.load(precision="nf4", device="cuda")

@@ -23,7 +23,7 @@ from smola_demo.experts import FILES, ExpertsError, find_experts, on_hub
 from smola_demo.sharing import from_pretrained, push_to_hub, save_pretrained
 
 ID, COMMIT = "some.one/my-experts", "0123456789abcdef0123456789abcdef01234567"
-FACTS = {"base_model_name_or_path": "embedded", "revision": "tiny-0", "steps": 3, "data": ["shapes"]}
+FACTS = {"base_model_name_or_path": "embedded", "revision": "tiny-0", "steps": 3, "terms": ["`shapes`"]}
 
 
 @pytest.fixture

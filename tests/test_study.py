@@ -82,11 +82,11 @@ def test_a_lora_is_an_arm_like_any_other(here):
     assert [line.split("|")[1].strip() for line in table[2:]] == ["smola", "lora"]
     assert len({line.count("|") for line in table}) == 1
     Path("result.json").write_text(json.dumps(result))
-    page = "Before\n<!-- study: result.json -->\n<!-- /study -->\nAfter <!-- table -->\n"
+    page = "Before\n<!-- table: result.json -->\n<!-- /table -->\nAfter\n"
     filled = fill(page, Path())
     assert "\n".join(["", *table, ""]) in filled
     assert fill(filled, Path()) == filled
-    for text, said in (("{}", "no results of a study"), ("nonsense", "cannot be read")):
+    for text, said in (("{}", "no result of"), ("[]", "no result of"), ("nonsense", "cannot be read")):
         Path("result.json").write_text(text)
         with pytest.raises(TableError, match=said):
             fill(page, Path())

@@ -84,6 +84,29 @@ def test_a_refused_press_that_finds_the_queue_full_leaves_the_run(picture):
     assert json.loads(last[0])["state"] == "done"
 
 
+def test_a_press_during_a_run_never_takes_a_later_one(picture):
+    """Enter pressed twice stands in the queue behind another visitor's run, until the visitor asks again."""
+    do = handlers()
+    run = ask(do, picture, "caption", None)
+    during, *_ = next(run)
+    assert all(skipped(v) for v in do.begin(VISITOR))
+    *_, (after, *_) = run
+    again, *_ = do.begin(VISITOR)
+    for stale in (during, after):
+        (nothing,) = do.ask(picture, "caption", None, stale, VISITOR)
+        assert all(skipped(v) for v in nothing)
+    *_, last = do.ask(picture, "caption", None, again, VISITOR)
+    assert json.loads(last[0])["state"] == "done"
+
+
+def test_a_lost_ticket_and_a_full_queue_leave_nothing_behind():
+    do = handlers()
+    do.begin(VISITOR)
+    value, *_ = do.refused("{}", VISITOR)
+    assert "try again" in json.loads(value)["message"]
+    assert do.stops.owner(VISITOR.session_hash) is None
+
+
 @pytest.mark.parametrize("odd", [None, "", "[]", "x", "[" * 100_000, '{"state": "idle"}', 7])
 def test_a_ticket_that_the_page_lost_runs_its_owners_run(picture, odd):
     """A look at the model may answer late and write over the view that holds the ticket, and the buttons."""

@@ -3,7 +3,7 @@
 page          header, loading line, tabs, footer
 ask_tab       ask about a picture and watch the experts; ask_handlers is what its buttons do
 explorer_tab  Routing: every picture of one finished run, drawn from the run itself
-ablate_tab    take experts out (picker), compare, rank (ranking); ablate_handlers is what its buttons do
+ablate_tab    take experts out (picker), compare, rank (ranking); ablate_handlers and rank_handlers
 compare_tab   two runs side by side (contrast); compare_handlers is what its buttons do
 atlas_tab, truth_tab    of results made offline; atlas, truth, truth_checks: values; shipped reads their files
 view          parts that draw themselves in the browser, from files in static/
@@ -12,7 +12,7 @@ model_tab     what is loaded and what else can be; model_handlers changes it, mo
 model_runs    what the handlers of every tab that runs the model share; wiring connects their buttons
 api           endpoints for programs and MCP clients
 share         runs kept, exported and reopened; recorded: runs made before; links: what a link restores
-loading       the engine while it loads, and Stop
+loading       the engine while it loads · stops: one run a visitor, which Stop ends
 theme         looks
 """
 

@@ -58,9 +58,9 @@ class ModelRuns:
         """Whether a press makes sense: a model is there, or was and comes back if the next one fails."""
         return self.handle.info is not None or self.handle.switching
 
-    def shown(self, value: dict[str, Any]) -> str:
+    def shown(self, value: dict[str, Any], **more: Any) -> str:
         """A view's value and which model it is of, so that the page knows what a switch leaves behind."""
-        return encode(value | {"loads": self.handle.loads})
+        return encode(value | {"loads": self.handle.loads} | more)
 
     def begin(self, request: gr.Request) -> tuple[Any, ...]:
         """At once, before the queue: say so, and give Stop something to stop."""
@@ -74,46 +74,46 @@ class ModelRuns:
             return gr.skip() if mine else self._refusal("error", OTHER), *unchanged
         ahead = self.stops.ahead(visitor)
         said = f"Waiting for the model, {ahead} before you …" if ahead else "Waiting for the model …"
-        return self.shown(self.waiting(said) | {"ticket": ticket}), *self.buttons(busy=True)
+        return self.shown(self.waiting(said), ticket=ticket), *self.buttons(busy=True)
 
     def _refusal(self, state: str, message: str) -> str:
         """The sentence for a press that got no run, and that its turn in the queue is for nothing."""
-        return self.shown(self.told(state, message) | {"ticket": 0})
+        return self.shown(self.told(state, message), ticket=0)
 
     def follow(self, work: Work, announced: Any, request: gr.Request) -> Iterator[tuple[Any, ...]]:
         """The announced run: `work` gets the flag that Stop sets and yields the values of the views.
 
         announced  the first view's value when the run was put into the queue
         """
-        ticket = decode(announced).get("ticket")
-        flag = self.stops.take(request.session_hash, ticket, self)
+        run = self.stops.take(request.session_hash, decode(announced).get("ticket"), self)
         buttons = len(self.buttons())
         drawn = False
-        if flag is None:
+        if run is None:
             yield skip(1 + self.beside + buttons)
             return
         try:
             self.handle.require()
-            for value, *others in work(flag):
+            for value, *others in work(run.flag):
                 shown = (gr.skip() if other is None else encode(other) for other in others)
                 going = value["state"] in ("running", "writing")  # Stop keeps saying that it stops
-                fresh = going and not drawn and not flag.is_set()
+                fresh = going and not drawn and not run.flag.is_set()
                 after = self.buttons(busy=fresh) if fresh or not going else skip(buttons)
-                yield self.shown(value), *shown, *after
+                # A press during the run finds its ticket here, and so takes no run that comes after.
+                yield self.shown(value, ticket=run.ticket), *shown, *after
                 drawn = True
         except Exception as error:  # noqa: BLE001  whatever happens, the page gets a sentence and its buttons back
             log(error)
-            yield self._last("error", sentence(error))
+            ended = self.shown(self.told("error", sentence(error)), ticket=run.ticket)
+            yield ended, *skip(self.beside), *self.buttons()
         finally:
-            self.stops.end(request.session_hash, ticket)
-
-    def _last(self, state: str, message: str) -> tuple[Any, ...]:
-        return self.shown(self.told(state, message)), *skip(self.beside), *self.buttons()
+            self.stops.end(request.session_hash, run.ticket)
 
     def refused(self, announced: Any, request: gr.Request) -> tuple[Any, ...]:
         """The queue was full, or the server could not take the run."""
-        self.stops.end(request.session_hash, decode(announced).get("ticket") or 0)
-        if self.stops.owner(request.session_hash) is self:  # one press too many: the run on screen goes on
+        visitor = request.session_hash
+        if self.stops.take(visitor, decode(announced).get("ticket"), self):
+            self.stops.end(visitor)
+        elif self.stops.owner(visitor) is self:  # one press too many: the run on screen goes on
             return skip(1 + len(self.buttons()))
         return self.shown(self.told("error", BUSY)), *self.buttons()
 

@@ -36,8 +36,8 @@ class StopFlags:
             self._runs[session] = run = Run(next(self._tickets), owner)
             return run.ticket
 
-    def take(self, session: str | None, ticket: object, owner: object) -> threading.Event | None:
-        """The turn of the run with this ticket has come: its flag; None when it is over or going already.
+    def take(self, session: str | None, ticket: object, owner: object) -> Run | None:
+        """The turn of the run with this ticket has come; None when it is over or going already.
 
         A ticket of None is one the page has lost (a late look at the model wrote over the view that held it):
         then the owner's own run is meant.
@@ -49,7 +49,7 @@ class StopFlags:
             if run.ticket != ticket and not (ticket is None and run.owner is owner):
                 return None
             run.begun = True
-            return run.flag
+            return run
 
     def flag(self, session: str | None) -> threading.Event | None:
         """The flag of the announced run; None when there is none."""
