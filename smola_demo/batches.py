@@ -7,22 +7,40 @@ from __future__ import annotations
 
 import math
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import DataLoader, Dataset
 
+from smola_demo.cells import CellPictures, cell_batch
 from smola_demo.data.mixture import Mixture
 from smola_demo.packing import Rows, batch_of, length_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from smola_demo.backbone.base import Backbone, Batch
+    from smola_demo.cells import CellBatch
     from smola_demo.config import TrainConfig
     from smola_demo.packing import PackedBatch
 
+    AnyBatch = PackedBatch | CellBatch | Batch
 
-class Windows(Dataset[list["PackedBatch | Batch"]]):
+
+def examples(config: TrainConfig, backbone: Backbone, mixture: Mixture, length: int) -> Any:
+    """What the stage learns from, one item a picture: the rows asked about it, or what lies where in it."""
+    if config.stage == "cells":
+        return CellPictures(backbone, mixture, length)
+    return Rows(backbone, mixture, config.max_answer_tokens, length)
+
+
+def join(config: TrainConfig, backbone: Any, items: Sequence[Any]) -> AnyBatch:
+    """A batch of such items, on the CPU."""
+    if config.stage == "cells":
+        return cell_batch(items, backbone.grid**2, backbone.model.config.text_config.vocab_size)
+    return batch_of(backbone, items)
+
+
+class Windows(Dataset[list["AnyBatch"]]):
     """Item w: the batches of window w of process `rank`, `bucket` of them, in the order they are used.
 
     Batches of the stream go to the processes in turn. All processes shuffle a window alike, so that they
@@ -34,27 +52,27 @@ class Windows(Dataset[list["PackedBatch | Batch"]]):
         self._batches = config.steps * config.gradient_accumulation
         mixture = Mixture(config.data, config.pack, config.seed, config.max_answer_chars)
         groups = self._batches * config.batch_size * world
-        self._rows = Rows(backbone, mixture, config.max_answer_tokens, groups)
+        self._items = examples(config, backbone, mixture, groups)
 
     def __len__(self) -> int:
         return math.ceil(self._batches / self._config.bucket)
 
-    def __getitem__(self, window: int) -> list[PackedBatch | Batch]:
+    def __getitem__(self, window: int) -> list[AnyBatch]:
         size, bucket = self._config.batch_size, self._config.bucket
         own = range(window * bucket, min((window + 1) * bucket, self._batches))
         groups = [
-            self._rows[(batch * self._world + self._rank) * size + i] for batch in own for i in range(size)
+            self._items[(batch * self._world + self._rank) * size + i] for batch in own for i in range(size)
         ]
         order = list(range(len(own)))
-        if bucket > 1:
+        if bucket > 1 and self._config.stage != "cells":
             groups.sort(key=lambda rows: length_of(self._backbone, rows))
             random.Random(f"{self._config.seed}/{window}").shuffle(order)
-        return [batch_of(self._backbone, groups[i * size : (i + 1) * size]) for i in order]
+        return [join(self._config, self._backbone, groups[i * size : (i + 1) * size]) for i in order]
 
 
 def loader(
     config: TrainConfig, backbone: Backbone, done: int, world: int = 1, rank: int = 0
-) -> Iterator[PackedBatch | Batch]:
+) -> Iterator[AnyBatch]:
     """Micro-batches of process `rank` from optimizer step `done` on; all `world` read the stream in order."""
     windows = Windows(config, backbone, world, rank)
     first, used = divmod(done * config.gradient_accumulation, config.bucket)

@@ -15,7 +15,7 @@ from typing import Any, Literal, Self, cast, get_args, get_origin, get_type_hint
 Group = Literal["visual", "text", "multimodal"]
 Routing = Literal["token", "prefix"]
 Precision = Literal["nf4", "int8", "bf16", "fp32"]
-Stage = Literal["words", "align", "experts"]
+Stage = Literal["words", "cells", "align", "experts"]
 Method = Literal["smola", "lora"]
 Optimizer = Literal["adamw", "adamw8bit", "paged_adamw8bit"]
 
@@ -180,8 +180,8 @@ class DataSource(JsonConfig):
 class TrainConfig(JsonConfig):
     """One training run: what is trained, on what, for how long, and where the result goes.
 
-    Stages "words" and "align" train the connector (and, if `tune_vision`, the vision tower) of the embedded
-    backbone, from scratch or from `init_base`; "experts" trains routers and experts only. With
+    Stages "words", "cells" and "align" train the connector (and, if `tune_vision`, the vision tower) of the
+    embedded backbone, from scratch or from `init_base`; "experts" trains routers and experts only. With
     `experts_output`, align trains experts beside the connector and saves them there: a start for "experts",
     and a language model that learns to listen while the connector learns to speak. Learning rates are peak
     values of a cosine schedule with a linear warm-up over the first `warmup` share of the steps.
@@ -246,8 +246,8 @@ class TrainConfig(JsonConfig):
         _require_positive(self, "scale_learning_rate", "vision_learning_rate")
         _require(0 <= self.ema < 1, f"ema is a decay, 0 to below 1, not {self.ema}")
         _require(
-            not (self.gradient_checkpointing and self.stage == "words"),
-            "words runs no language model: gradient_checkpointing is for align and experts",
+            not (self.gradient_checkpointing and self.stage in ("words", "cells")),
+            f"{self.stage} runs no language model: gradient_checkpointing is for align and experts",
         )
         _require(0 <= self.warmup < 1, f"warmup is a share of the steps, 0 to below 1, not {self.warmup}")
         _require(

@@ -141,14 +141,14 @@ def _numbers(config: SmolaConfig, linears: Sequence[Any]) -> int:
     return experts * (ranks + config.num_slots * linears[0].in_features)
 
 
-def check_base(facts: dict[str, Any], backbone: Backbone, folder: Path) -> None:
-    """Experts are only good on the weights they were trained on."""
+def check_base(facts: dict[str, Any], backbone: Backbone, folder: Path, exact: bool = True) -> None:
+    """Experts are only good on the weights they were trained on; not `exact`, on any of that backbone."""
     base, revision = facts.get(BASE), facts.get("revision")
     if base != backbone.id:
         raise ExpertsError(
             f"the experts in {folder} were made for the backbone '{base}', not for '{backbone.id}'"
         )
-    if revision != backbone.revision:
+    if exact and revision != backbone.revision:
         raise ExpertsError(
             f"the experts in {folder} were made for revision {revision} of '{base}', "
             f"this is {backbone.revision}: train them again"

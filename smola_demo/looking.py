@@ -86,9 +86,7 @@ def _losses(
     both = []
     for own in (True, False):
         encoded = [
-            backbone.encode(
-                picture if own else other, backbone.prompt(row.task, row.question), row.answers[0]
-            )
+            backbone.encode_answer(picture if own else other, row.task, row.question, row.answers[0])
             for row, picture, other in pairs
         ]
         scored, _ = score(backbone, engine.adapter, encoded, [AblationSpec()] * len(encoded))

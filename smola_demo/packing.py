@@ -21,8 +21,9 @@ from smola_demo.data.images import ImageError
 from smola_demo.data.row import RowError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
+    from PIL.Image import Image
     from torch import Tensor
 
     from smola_demo.backbone.base import Backbone, Batch, Encoded
@@ -137,28 +138,39 @@ class Rows(Dataset[list["Encoded"]]):
 
         Raises RowError when a hundred groups in turn give none.
         """
-        broken = ""
-        for attempt in range(100):
-            try:
-                rows = self._encode(self._mixture[index + attempt * 10_000_019])
-            except ImageError as error:  # one file must not end a run; the next start would meet it again
-                broken = f", and look at this file: {error}"
-                warnings.warn(f"left out of the training: {error}", stacklevel=2)
-                continue
-            if rows:
+        for group, image in opened(self._mixture, index):
+            if rows := self._encode(group, image):
                 return rows
-        raise RowError(
-            f"no answer of the data is short enough: raise max_answer_tokens above {self._limit}{broken}"
-        )
+        raise RowError(f"no answer of the data is short enough: raise max_answer_tokens above {self._limit}")
 
-    def _encode(self, group: Group) -> list[Encoded]:
-        image = self._backbone.prepare(group.open())
+    def _encode(self, group: Group, picture: Image) -> list[Encoded]:
+        image = self._backbone.prepare(picture)
         rows = []
         for item in group.items:
-            row = self._backbone.encode(image, self._backbone.prompt(item.task, item.question), item.answer)
+            row = self._backbone.encode_answer(image, item.task, item.question, item.answer)
             if len(row.input_ids) - row.answer_start <= self._limit:
                 rows.append(row)
         return rows
+
+
+def opened(mixture: Mixture, index: int) -> Iterator[tuple[Group, Image]]:
+    """Group `index` of the mixture with its picture, then up to 99 far outside the stream, to try in turn.
+
+    One file must not end a run, and the next start would meet it again: what does not open is left out with
+    a warning. Raises RowError at the end of them where one did not open.
+    """
+    broken = None
+    for attempt in range(100):
+        group = mixture[index + attempt * 10_000_019]
+        try:
+            picture = group.open()
+        except ImageError as error:
+            warnings.warn(f"left out of the training: {error}", stacklevel=2)
+            broken = error
+            continue
+        yield group, picture
+    if broken:
+        raise RowError(f"a hundred pictures in turn gave nothing to learn, and look at this file: {broken}")
 
 
 def length_of(backbone: Backbone, rows: Sequence[Encoded]) -> int:

@@ -131,7 +131,7 @@ def judge(study: Study, arm: str) -> dict[str, Any]:
     for i in count():
         group = mixture[i]
         (item,) = group.items
-        row = backbone.encode(group.open(), backbone.prompt(item.task, item.question), item.answer)
+        row = backbone.encode_answer(group.open(), item.task, item.question, item.answer)
         if len(row.input_ids) - row.answer_start <= config.max_answer_tokens:
             rows.append(row)
             tasks.append(item.task)

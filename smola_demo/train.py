@@ -1,7 +1,8 @@
 """Make a connector or experts: one loop over packed rows, on accelerate, resumable, with progress and an ETA.
 
 Stage "words" brings the embedded backbone's connector (and its vision tower, if asked) near the embeddings of
-words, without running the language model; "align" trains the same through it, with experts beside it if
+words, without running the language model; "cells" teaches each visual token what lies in its cell, on
+drawings that tell; "align" trains the same through it, with experts beside it if
 `experts_output` says so; "experts" trains routers and experts on the frozen backbone. All see the quantized
 weights that inference uses.
 The losses are in `losses`; Soft MoE needs no balancing term (arXiv 2308.00951).
@@ -27,13 +28,13 @@ from tqdm import tqdm
 from smola_demo.adapter_files import save
 from smola_demo.averaging import Average
 from smola_demo.backbone import connector, load_backbone
-from smola_demo.batches import loader
+from smola_demo.batches import examples, join, loader
+from smola_demo.cells import CellWordsLoss
 from smola_demo.config import HUB
 from smola_demo.data.mixture import Mixture
 from smola_demo.lora import save_lora
 from smola_demo.losses import AnswerLoss, VisualWordsLoss
 from smola_demo.model_card import terms_of, write_card
-from smola_demo.packing import PackedBatch, Rows, batch_of
 from smola_demo.train_state import Done, load_state, save_state
 from smola_demo.trainable import make_optimizer, make_trainable
 
@@ -41,9 +42,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from smola_demo.adapter import Adapter
-    from smola_demo.backbone.base import Backbone, Batch
+    from smola_demo.backbone.base import Backbone
+    from smola_demo.batches import AnyBatch
     from smola_demo.config import TrainConfig
     from smola_demo.trainable import Trainable
+
+    Loss = AnswerLoss | VisualWordsLoss | CellWordsLoss
 
 RECENT = 50  # steps that the final loss is a mean over
 BARE_EVERY = 4  # of the steps of align with experts, each so many-th runs bare: the connector serves both
@@ -87,9 +91,8 @@ def train(config: TrainConfig, resume: bool = False, quiet: bool = False) -> Tra
     params, adapter = parts.params, parts.adapter
     if config.gradient_checkpointing:
         backbone.checkpoint_layers(adapter.call.checkpoint if adapter else None)
-    module: AnswerLoss | VisualWordsLoss = AnswerLoss(backbone, adapter)
-    if config.stage == "words":
-        module = VisualWordsLoss(backbone)
+    module = _loss(config, backbone, adapter)
+    if isinstance(module, VisualWordsLoss | CellWordsLoss):
         params["log_sharpness"] = module.log_sharpness
     average = Average(params, config.ema)
     loss_module, optimizer = accelerator.prepare(module, make_optimizer(config, params, accelerator.device))
@@ -150,14 +153,18 @@ def train(config: TrainConfig, resume: bool = False, quiet: bool = False) -> Tra
     return result
 
 
+def _loss(config: TrainConfig, backbone: Backbone, adapter: Adapter | None) -> Loss:
+    if config.stage == "words":
+        return VisualWordsLoss(backbone)
+    return CellWordsLoss(backbone) if config.stage == "cells" else AnswerLoss(backbone, adapter)
+
+
 def _mean(losses: Iterable[float], last: int) -> float:
     recent = list(losses)[-last:]
     return sum(recent) / max(1, len(recent))
 
 
-def _shares(
-    accelerator: Accelerator, module: AnswerLoss | VisualWordsLoss, batches: Sequence[PackedBatch | Batch]
-) -> list[float]:
+def _shares(accelerator: Accelerator, module: Loss, batches: Sequence[Any]) -> list[float]:
     """What each batch counts in this step's loss: 1 in all, over the batches of all processes."""
     own = [module.weight(batch) for batch in batches]
     total = _everywhere(accelerator, torch.tensor(sum(own), device=accelerator.device))
@@ -184,8 +191,8 @@ def _warm_cosine(step: int, config: TrainConfig) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
-def _grouped(batches: Iterable[PackedBatch | Batch], size: int) -> Iterable[list[PackedBatch | Batch]]:
-    held: list[PackedBatch | Batch] = []
+def _grouped(batches: Iterable[AnyBatch], size: int) -> Iterable[list[AnyBatch]]:
+    held: list[AnyBatch] = []
     for batch in batches:
         held.append(batch)
         if len(held) == size:
@@ -197,10 +204,11 @@ def _grouped(batches: Iterable[PackedBatch | Batch], size: int) -> Iterable[list
 def _dev_loss(config: TrainConfig, backbone: Backbone, module: nn.Module, held_out: Mixture) -> float:
     """Mean loss over development groups: the same mixture, on rows and drawings that training never sees."""
     groups = config.dev_groups
-    rows = Rows(backbone, held_out, config.max_answer_tokens, groups)
+    items = examples(config, backbone, held_out, groups)
     losses = []
     for first in range(0, groups, config.batch_size):
-        batch = batch_of(backbone, [rows[i] for i in range(first, min(groups, first + config.batch_size))])
+        own = range(first, min(groups, first + config.batch_size))
+        batch = join(config, backbone, [items[i] for i in own])
         losses.append(float(module(batch.to(backbone.device))))
     return sum(losses) / len(losses)
 

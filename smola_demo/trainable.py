@@ -65,7 +65,7 @@ def _experts(config: TrainConfig, backbone: Backbone) -> Adapter:
     start = find_experts(config.init_experts or "none")
     if start:
         before, facts = read_config(start)
-        check_base(facts, backbone, start)
+        check_base(facts, backbone, start, exact=config.stage != "align")  # which makes other weights
         load_weights(adapter, start)
         _keep_outputs(adapter, before.scaling)
     return adapter

@@ -44,6 +44,7 @@ LEVELS = {
     "reports": 3,
     "packing": 3,
     "losses": 3,
+    "cells": 3,
     "lora": 2,
     "trainable": 3,
     "study": 3,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,20 @@ BASE = {
 
 def config(**values) -> TrainConfig:
     return TrainConfig.from_dict(BASE | {"stage": "experts", "output": "out/experts", "steps": 4} | values)
+
+
+@contextmanager
+def stopped_at(monkeypatch, step: int):
+    """A run in here is interrupted in its step number `step`."""
+    steps = iter(range(1, step))
+
+    def interrupt(*_args):
+        if next(steps, None) is None:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(training._Log, "write", interrupt)
+        yield
 
 
 def weights(folder: str) -> dict[str, torch.Tensor]:
@@ -221,6 +236,36 @@ def test_words_bring_pictures_near_what_is_said_of_them(here):
     assert "sharpness" not in load_file("out/base/model.safetensors")
 
 
+def test_cells_learn_what_lies_in_them(here):
+    data = [{"name": "words"}]
+    train(config(stage="cells", output="out/base", steps=30, batch_size=4, data=data), quiet=True)
+    losses = [json.loads(line)["loss"] for line in Path("runs/base/log.jsonl").read_text().splitlines()]
+    assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
+    assert all("multi_modal_projector" in name for name in load_file("out/base/model.safetensors"))
+
+
+def test_a_broken_run_of_cells_resumes_to_the_same_end(here, monkeypatch):
+    told = [{"name": "words"}, {"name": "charts"}]
+    values = {"stage": "cells", "tune_vision": True, "data": told, "steps": 4, "bucket": 2}
+    whole = train(config(output="out/whole", **values), quiet=True)
+    with stopped_at(monkeypatch, 3):
+        train(config(output="out/again", **values), quiet=True)
+    resumed = train(config(output="out/again", **values), resume=True, quiet=True)
+    assert resumed.final_loss == pytest.approx(whole.final_loss, abs=1e-6)
+    one, two = (load_file(f"out/{n}/model.safetensors") for n in ("whole", "again"))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_align_goes_on_with_experts_of_an_earlier_base(here):
+    """The connector it makes is another anyway; experts alone must fit to the digit."""
+    train(config(stage="align", output="out/base", experts_output="out/beside", steps=1), quiet=True)
+    train(config(stage="cells", output="out/cells", init_base="out/base", steps=2), quiet=True)
+    later = {"init_base": "out/cells", "experts_output": "out/later", "init_experts": "out/beside"}
+    train(config(stage="align", output="out/end", steps=1, **later), quiet=True)
+    _, facts = read_config("out/later")
+    assert facts["revision"] == connector.revision_of(Path("out/end"))
+
+
 def test_align_with_the_tower_trains_the_tower_too(here):
     before = {n: p.clone() for n, p in tiny_backbone().model.named_parameters()}
     train(config(stage="align", output="out/base", tune_vision=True, steps=2), quiet=True)
@@ -235,19 +280,9 @@ def test_a_broken_run_resumes_to_the_same_end(here, monkeypatch, routing):
     smola = BASE["smola"] | {"routing": routing}
     whole = config(output="out/whole", steps=8, smola=smola, pack=1)
     train(whole, quiet=True)
-    calls = 0
-
-    def interrupt(*_args):
-        nonlocal calls
-        calls += 1
-        if calls == 5:
-            raise KeyboardInterrupt
-
     broken = config(output="out/broken", steps=8, smola=smola, pack=1)
-    with monkeypatch.context() as patch:
-        patch.setattr(training._Log, "write", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            train(broken, quiet=True)
+    with stopped_at(monkeypatch, 5):
+        train(broken, quiet=True)
     train(broken, resume=True, quiet=True)
     expected, resumed = weights("out/whole"), weights("out/broken")
     for name, value in expected.items():

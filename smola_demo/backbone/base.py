@@ -87,11 +87,13 @@ class Backbone(ABC):
     load_s     seconds the load took; memory_mb is the size of the weights in memory
 
     Of the family: bidirectional_prompt, prompt tokens see each other both ways · packs, several questions may
-    share one training sequence (causal attention, plain positions) · decoder_path of the language model.
+    share one training sequence (causal attention, plain positions) · spelled, tasks whose answers it learns
+    letter by letter · decoder_path of the language model.
     """
 
     bidirectional_prompt: ClassVar[bool] = False
     packs: ClassVar[bool] = False
+    spelled: ClassVar[frozenset[str]] = frozenset()
     decoder_path: ClassVar[str] = "model.language_model"
 
     id: str
@@ -169,6 +171,15 @@ class Backbone(ABC):
     @abstractmethod
     def encode(self, image: Any, prompt: str, answer: str | None = None) -> Encoded:
         """One row. image: a picture, what `prepare` made of one, or None."""
+
+    def encode_answer(self, image: Any, task: str, question: str | None, answer: str) -> Encoded:
+        """One row with the answer to learn or to score, of tokens as this model learns the task's answers."""
+        prompt = self.prompt(task, question)
+        if task not in self.spelled:
+            return self.encode(image, prompt, answer)
+        letters = self.tokenizer(list(answer), add_special_tokens=False, split_special_tokens=True)
+        ids = [i for letter in letters["input_ids"] for i in letter]
+        return self.encode(image, prompt).answered([*ids, self.stop_ids[0]])
 
     @abstractmethod
     def patch_boxes(self, row: Encoded) -> Tensor:

@@ -40,6 +40,7 @@ class EmbeddedBackbone(Backbone):
     """A LLaVA-style model with the chat format of SmolLM2 and one square grid of visual tokens per image."""
 
     packs = True
+    spelled = frozenset({"read"})  # its visual tokens say letters; to copy them needs no spelling of words
     _seen: SeenPictures = field(default_factory=SeenPictures, repr=False)
 
     @property

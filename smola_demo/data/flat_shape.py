@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageDraw
 
 from smola_demo.data import ground
-from smola_demo.data.row import QA
+from smola_demo.data.row import QA, Mark
 from smola_demo.data.shape_names import article, casual, color_word, either, other, yes_no
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ _FORM_OF = (
 )
 
 
-def draw(rng: random.Random) -> tuple[Image.Image, tuple[QA, ...]]:
-    """A picture, 64 × 64 px enlarged to 256 × 256, and five to eight `vqa` questions on it."""
+def draw(rng: random.Random) -> tuple[Image.Image, tuple[QA, ...], Mark]:
+    """A picture, 64 × 64 px enlarged to 256 × 256, five to eight `vqa` questions, and what lies where."""
     form, color = rng.choice(FORMS), rng.choice(COLORS)
     level = [rng.randint(228, 255) for _ in range(3)]
     image = Image.new("RGB", (SIDE * _SHARPEN, SIDE * _SHARPEN), (level[0], level[1], level[2]))
@@ -55,7 +55,8 @@ def draw(rng: random.Random) -> tuple[Image.Image, tuple[QA, ...]]:
         pen.polygon([(box[0], box[3]), (box[2], box[3]), (tip, box[1])], fill=ink)
     zoom = rng.choice((Image.Resampling.NEAREST, Image.Resampling.BILINEAR, Image.Resampling.BICUBIC))
     small = image.reduce(_SHARPEN)
-    return small.resize((_ENLARGED, _ENLARGED), zoom), _ask(rng, form, color)
+    mark = Mark((f" {color}", f" {form}"), (left + wide / 2) / SIDE, (top + high / 2) / SIDE)
+    return small.resize((_ENLARGED, _ENLARGED), zoom), _ask(rng, form, color), mark
 
 
 def _ask(rng: random.Random, form: str, color: str) -> tuple[QA, ...]:

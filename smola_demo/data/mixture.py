@@ -18,6 +18,7 @@ from smola_demo.data.photo_questions import derive
 from smola_demo.data.row import (
     QA,
     SKIPPED_KINDS,
+    Mark,
     Picture,
     Row,
     RowError,
@@ -50,13 +51,17 @@ class Item(NamedTuple):
 
 @dataclass(frozen=True)
 class Group:
-    """One picture with the items to learn on it; `key` names the picture, the same in every epoch."""
+    """One picture with the items to learn on it; `key` names the picture, the same in every epoch.
+
+    marks   what lies where in a drawing that tells (`Scene.marks`)
+    """
 
     image: Picture
     items: tuple[Item, ...]
     key: str
     source: str
     index: int
+    marks: tuple[Mark, ...] = ()
 
     def open(self) -> Image.Image:
         """The picture, RGB. Raises ImageError when its file cannot be read."""
@@ -218,7 +223,7 @@ class Mixture:
             if usable:
                 chosen = rng.sample(usable, min(self.pack, len(usable)))
                 items = tuple(Item(qa.task, qa.question, self._target(qa, rng)) for qa in chosen)
-                return Group(scene.image, items, scene.id, scene.source, index)
+                return Group(scene.image, items, scene.id, scene.source, index, scene.marks)
         raise RowError(
             f"The generator '{source.name}' draws nothing for the tasks {', '.join(source.tasks)}."
         )

@@ -76,15 +76,31 @@ class Row:
         return str(self.image) if isinstance(self.image, str | Path) else self.id.rsplit("#", 1)[0]
 
 
+class Mark(NamedTuple):
+    """What lies at one place of a drawn picture.
+
+    words  as they stand in a sentence (" red", " star"), or one letter
+    x, y   its middle, as fractions of the picture's width and height
+    """
+
+    words: tuple[str, ...]
+    x: float
+    y: float
+
+
 @dataclass(frozen=True)
 class Scene:
-    """One drawn picture with its questions; `traits` name the layout and fonts it was drawn with."""
+    """One drawn picture with its questions; `traits` name the layout and fonts it was drawn with.
+
+    marks   what lies where, in reading order; empty for pictures that do not tell
+    """
 
     image: Image.Image
     qa: tuple[QA, ...]
     source: str
     id: str
     traits: tuple[str, ...] = ()
+    marks: tuple[Mark, ...] = ()
 
     def rows(self) -> list[Row]:
         """The scene as rows, one a question."""

@@ -11,7 +11,7 @@ import random
 from PIL import Image, ImageDraw
 
 from smola_demo.data import ground, shape_questions
-from smola_demo.data.row import Scene
+from smola_demo.data.row import Mark, Scene
 from smola_demo.data.shape_names import Shape
 
 SIDE = 256
@@ -182,7 +182,8 @@ def generate(seed: int, split: str = "train") -> Scene:
     _draw(rng, image, shapes)
     image = _finish(rng, image, layout)
     qa = shape_questions.ask(rng, shapes, background)
-    return Scene(image, qa, "drawn shapes", f"shapes/{split}/{seed}", (f"layout:{layout}",))
+    marks = tuple(Mark((f" {s.color}", f" {s.form}"), s.x / SIDE, s.y / SIDE) for s in shapes)
+    return Scene(image, qa, "drawn shapes", f"shapes/{split}/{seed}", (f"layout:{layout}",), marks)
 
 
 def _draw(rng: random.Random, image: Image.Image, shapes: list[Shape]) -> None:

@@ -9,7 +9,7 @@ import math
 import random
 
 from smola_demo.data import flat_shape, ground, scene_questions
-from smola_demo.data.row import Scene
+from smola_demo.data.row import Mark, Scene
 from smola_demo.data.scene_names import VALUES, Seen
 from smola_demo.data.solids import Solid
 from smola_demo.data.stage import Stage, View
@@ -78,8 +78,8 @@ def generate(seed: int, split: str = "train") -> Scene:
     layout = rng.choice(LAYOUTS if split != "dev" else LAYOUTS + HELD_OUT_LAYOUTS * 4)
     name = f"scenes/{split}/{seed}"
     if layout == "flat":
-        image, qa = flat_shape.draw(rng)
-        return Scene(image, qa, "drawn scenes", name, (f"layout:{layout}",))
+        image, qa, mark = flat_shape.draw(rng)
+        return Scene(image, qa, "drawn scenes", name, (f"layout:{layout}",), (mark,))
     count = rng.choice(
         (*range(1, MOST + 1), *range(MOST // 2 + 1, MOST + 1))
     )  # large numbers are rarer to ask
@@ -91,4 +91,11 @@ def generate(seed: int, split: str = "train") -> Scene:
         for s in stage.solids
     ]
     image = ground.worn(rng, stage.render(), 0.3)
-    return Scene(image, scene_questions.ask(rng, seen), "drawn scenes", name, (f"layout:{layout}",))
+    qa = scene_questions.ask(rng, seen)
+    marks = tuple(_mark(stage, solid) for solid in stage.solids)
+    return Scene(image, qa, "drawn scenes", name, (f"layout:{layout}",), marks)
+
+
+def _mark(stage: Stage, solid: Solid) -> Mark:
+    x, y = stage.place(solid.x, solid.y, solid.radius)
+    return Mark((f" {solid.color}", f" {solid.form}"), x / stage.size[0], y / stage.size[1])

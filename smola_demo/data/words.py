@@ -5,13 +5,14 @@ Answers have 1 to 60 characters. The two-block layout and some faces are kept fo
 
 from __future__ import annotations
 
+import math
 import random
 import string
 
 from PIL import Image, ImageDraw, ImageFont
 
 from smola_demo.data import fonts, ground
-from smola_demo.data.row import QA, Scene
+from smola_demo.data.row import QA, Mark, Scene
 from smola_demo.data.vocabulary import word_list
 
 LAYOUTS = ("center", "center", "anywhere", "anywhere", "wrapped", "sign", "strip")
@@ -127,8 +128,13 @@ def _colors(rng: random.Random) -> tuple[ground.RGB, ground.RGB, str]:
             return paper, ink, name
 
 
-def _stamp(rng: random.Random, text: str, face: ImageFont.FreeTypeFont, ink: ground.RGB) -> Image.Image:
-    """The text as a transparent picture cut to its ink, now and then slightly turned."""
+Letters = list[tuple[str, float, float]]
+
+
+def _stamp(
+    rng: random.Random, text: str, face: ImageFont.FreeTypeFont, ink: ground.RGB
+) -> tuple[Image.Image, Letters]:
+    """The text as a transparent picture cut to its ink, now and then slightly turned, and its letters."""
     pen = ImageDraw.Draw(Image.new("L", (1, 1)))
     x0, y0, x1, y1 = pen.multiline_textbbox((0, 0), text, font=face, spacing=6)
     layer = Image.new("RGBA", (max(1, int(x1 - x0) + 6), max(1, int(y1 - y0) + 6)), (*ink, 0))
@@ -136,9 +142,34 @@ def _stamp(rng: random.Random, text: str, face: ImageFont.FreeTypeFont, ink: gro
     ImageDraw.Draw(layer).multiline_text(
         (3 - x0, 3 - y0), text, font=face, fill=(*ink, 255), spacing=6, align=align
     )
-    if rng.random() < 0.35:
-        return layer.rotate(rng.uniform(-9, 9), Image.Resampling.BICUBIC, expand=True)
-    return layer
+    letters = _letters(text, face, align, (3 - x0, 3 - y0))
+    if rng.random() >= 0.35:
+        return layer, letters
+    angle = rng.uniform(-9, 9)
+    turned = layer.rotate(angle, Image.Resampling.BICUBIC, expand=True)
+    cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+    moved: Letters = []
+    for letter, x, y in letters:
+        right, down = x - layer.width / 2, y - layer.height / 2
+        at = (right * cos + down * sin + turned.width / 2, down * cos - right * sin + turned.height / 2)
+        moved.append((letter, *at))
+    return turned, moved
+
+
+def _letters(text: str, face: ImageFont.FreeTypeFont, align: str, start: tuple[float, float]) -> Letters:
+    """Each letter with its middle, in pixels of the stamp; blanks are left out."""
+    lines = text.split("\n")
+    pen = ImageDraw.Draw(Image.new("L", (1, 1)))
+    widest = max(face.getlength(line) for line in lines)
+    found: Letters = []
+    for i, line in enumerate(lines):
+        above = pen.multiline_textbbox((0, 0), "\n".join(["x"] * (i + 1)), font=face, spacing=6)[3]
+        left = (widest - face.getlength(line)) / 2 if align == "center" else 0.0
+        for j, letter in enumerate(line):
+            if not letter.isspace():
+                middle = (face.getlength(line[:j]) + face.getlength(line[: j + 1])) / 2
+                found.append((letter, start[0] + left + middle, start[1] + above - face.size * 0.27))
+    return found
 
 
 def _size(rng: random.Random, layout: str) -> tuple[int, int]:
@@ -159,9 +190,10 @@ def generate(seed: int, split: str = "train") -> Scene:
         _panel(rng, image, paper, ink)
     room = (size[0] * 0.82, size[1] * (0.6 if layout != "blocks" else 0.36))
     parts: list[str] = []
+    marks: list[Mark] = []
     for i in range(2 if layout == "blocks" else 1):
         text, fitted = _phrase_that_fits(rng, face, layout, room)
-        stamp = _stamp(rng, text, fitted, ink)
+        stamp, letters = _stamp(rng, text, fitted, ink)
         free = (max(0, size[0] - stamp.width), max(0, size[1] - stamp.height))
         if layout == "blocks":
             spot = (int(free[0] * rng.random()), int(size[1] * (0.06 + 0.48 * i)))
@@ -171,6 +203,9 @@ def generate(seed: int, split: str = "train") -> Scene:
             spot = (free[0] // 2, free[1] // 2)
         image.paste(stamp, spot, stamp)
         parts.append(text)
+        marks += [
+            Mark((letter,), (spot[0] + x) / size[0], (spot[1] + y) / size[1]) for letter, x, y in letters
+        ]
     text = "\n".join(parts)
     image = ground.worn(rng, image)
     return Scene(
@@ -179,6 +214,7 @@ def generate(seed: int, split: str = "train") -> Scene:
         "drawn words",
         f"words/{split}/{seed}",
         (f"layout:{layout}", f"font:{face}"),
+        tuple(marks),
     )
 
 
