@@ -191,6 +191,10 @@ class TrainConfig(JsonConfig):
     experts they stay below it, frozen: a generalist tuned for a task. A mixture goes on from them instead; at
     another `scaling` B is scaled so that it starts from what they do. `about` is for people.
 
+    The connector learns at `connector_learning_rate`, or, at 0, as experts do: its last layer writes numbers as
+    small as the embeddings of words are, so a rate that suits experts soon makes visual tokens many times longer.
+    With `shorten` it starts with visual tokens as long as words (`backbone.connector.shorten`).
+
     For small cards: `gradient_checkpointing` keeps only the inputs of the language model's layers and runs
     them again in backward; the optimizers in 8 bit hold a quarter of AdamW's state, the paged one moves it
     to the host where a GPU runs short. `bucket` batches at a time are filled by length, so that less is
@@ -207,6 +211,7 @@ class TrainConfig(JsonConfig):
     backbone: str = "embedded"
     precision: str = "auto"
     init_base: str = ""
+    shorten: bool = False
     init_experts: str = ""
     experts_output: str = ""
     steps: int = 1000
@@ -218,6 +223,7 @@ class TrainConfig(JsonConfig):
     max_answer_tokens: int = 64
     max_answer_chars: int = 120
     learning_rate: float = 1e-3
+    connector_learning_rate: float = 0.0
     router_learning_rate: float = 1e-3
     scale_learning_rate: float = 1e-2
     weight_decay: float = 0.0
@@ -244,6 +250,7 @@ class TrainConfig(JsonConfig):
         _require_positive(self, "dev_groups", "bucket")
         _require_positive(self, "log_every", "clip_norm", "learning_rate", "router_learning_rate")
         _require_positive(self, "scale_learning_rate", "vision_learning_rate")
+        _require(self.connector_learning_rate >= 0, "connector_learning_rate must not be negative")
         _require(0 <= self.ema < 1, f"ema is a decay, 0 to below 1, not {self.ema}")
         _require(
             not (self.gradient_checkpointing and self.stage in ("words", "cells")),
@@ -253,6 +260,10 @@ class TrainConfig(JsonConfig):
         _require(
             not self.experts_output or self.stage == "align",
             f"experts_output is for the stage align; {self.stage} writes to output alone",
+        )
+        _require(
+            not self.shorten or self.stage == "align",
+            f"shorten is for the stage align, in which the connector meets the language model; not {self.stage}",
         )
         _require(
             self.method == "smola" or self.stage == "experts",

@@ -98,6 +98,8 @@ def train(config: TrainConfig, resume: bool = False, quiet: bool = False) -> Tra
     loss_module, optimizer = accelerator.prepare(module, make_optimizer(config, params, accelerator.device))
     # Asked for before the first step: a source without development rows is told then, not after the last.
     held_out = Mixture(config.data, config.pack, DEV_SEED, config.max_answer_chars, split="dev")
+    if config.shorten:
+        _shorten(config, backbone, held_out)
     state = state_folder(config)
     config_text = json.dumps(config.to_dict(), sort_keys=True)
     memory = optimizer.optimizer
@@ -157,6 +159,13 @@ def _loss(config: TrainConfig, backbone: Backbone, adapter: Adapter | None) -> L
     if config.stage == "words":
         return VisualWordsLoss(backbone)
     return CellWordsLoss(backbone) if config.stage == "cells" else AnswerLoss(backbone, adapter)
+
+
+def _shorten(config: TrainConfig, backbone: Backbone, held_out: Mixture) -> None:
+    """Make visual tokens of the development groups as long as words."""
+    pictures = [backbone.prepare(held_out[i].open()) for i in range(config.dev_groups)]
+    factor = connector.shorten(backbone.model, torch.stack(pictures).to(backbone.device))
+    print(f"visual tokens scaled by {factor:.3g}", file=sys.stderr)
 
 
 def _mean(losses: Iterable[float], last: int) -> float:

@@ -129,6 +129,7 @@ def learning_rates(config: TrainConfig, params: dict[str, nn.Parameter]) -> list
         "scale": config.scale_learning_rate,
         "router": config.router_learning_rate,
         "tower": config.vision_learning_rate,
+        "connector": config.connector_learning_rate or config.learning_rate,
         "rest": config.learning_rate,
     }
     groups: dict[str, list[nn.Parameter]] = {kind: [] for kind in rates}
@@ -139,6 +140,8 @@ def learning_rates(config: TrainConfig, params: dict[str, nn.Parameter]) -> list
             groups["router"].append(parameter)
         elif ".vision_tower." in name:
             groups["tower"].append(parameter)
+        elif name.startswith(connector.CONNECTOR):
+            groups["connector"].append(parameter)
         else:
             groups["rest"].append(parameter)
     decay = {"scale": 0.0, "router": 0.0}

@@ -30,7 +30,7 @@ smola_configs = st.builds(
 prefix_configs = st.builds(SmolaConfig, num_slots=positive, routing=st.just("prefix"))
 train_configs = st.builds(
     TrainConfig,
-    stage=st.sampled_from(["words", "align", "experts"]),
+    stage=st.sampled_from(["words", "cells", "align", "experts"]),
     output=names,
     data=st.lists(
         st.builds(

@@ -109,3 +109,25 @@ def test_an_untrained_connector_speaks_in_the_range_of_words():
     assert 0.7 < tokens.std(0).mean() / words.std(0).mean() < 1.3
     assert isinstance(model.model.multi_modal_projector.linear_1, nn.Linear)
     assert (tokens.mean(0) - words.mean(0)).abs().mean() < words.std(0).mean()
+
+
+def test_shortened_visual_tokens_are_as_long_as_words_and_point_where_they_did():
+    model = trained()
+    words = model.get_input_embeddings().weight.detach()
+    middle = words.mean(0)
+    pictures = torch.randn(3, 3, 256, 256, generator=torch.Generator().manual_seed(0))
+
+    def visual():
+        with torch.no_grad():
+            features = model.model.vision_tower(pictures).hidden_states[-1]
+            return model.model.multi_modal_projector(features) - middle
+
+    with torch.no_grad():
+        model.model.multi_modal_projector.linear_2.weight.mul_(40)
+    before = visual()
+    factor = connector.shorten(model, pictures)
+    after = visual()
+    typical = (words - middle).norm(dim=-1).mean()
+    torch.testing.assert_close(after.norm(dim=-1).mean(), typical, rtol=1e-4, atol=0)
+    torch.testing.assert_close(after, before * factor, rtol=1e-3, atol=1e-5)
+    assert factor < 1

@@ -56,6 +56,25 @@ def start(model: Any, seed: int = 0) -> None:
         second.bias.copy_(words.mean(0))
 
 
+def shorten(model: Any, pixel_values: Tensor) -> float:
+    """Scale the connector's last layer so that visual tokens are as far from the mean word as words are.
+
+    pixel_values (b, 3, h, w) of typical pictures, over whose tokens the distance is a mean. Directions from
+    the mean word stay. A visual token many times as long as a word is hardly changed by what the language
+    model's layers add to it, so they can tell it little of what stands around it.
+
+    Returns the factor.
+    """
+    words = model.get_input_embeddings().weight.detach().float()
+    connector, middle = model.model.multi_modal_projector, words.mean(0)
+    with torch.no_grad():
+        visual = connector(model.model.vision_tower(pixel_values).hidden_states[-1]).float()
+        factor = (words - middle).norm(dim=-1).mean() / (visual - middle).norm(dim=-1).mean()
+        connector.linear_2.weight.mul_(factor)
+        connector.linear_2.bias.sub_(middle).mul_(factor).add_(middle)
+    return float(factor)
+
+
 def overlay(model: Any, folder: Path) -> str:
     """Lay the folder's tensors over the model, in place.
 
