@@ -191,8 +191,8 @@ class TrainConfig(JsonConfig):
     experts they stay below it, frozen: a generalist tuned for a task. A mixture goes on from them instead; at
     another `scaling` B is scaled so that it starts from what they do. `about` is for people.
 
-    The connector learns at `connector_learning_rate`, or, at 0, as experts do: its last layer writes numbers as
-    small as the embeddings of words are, so a rate that suits experts soon makes visual tokens many times longer.
+    The connector learns at `connector_learning_rate`, or, at 0, as experts do: its last layer writes numbers
+    as small as embeddings are, so a rate that suits experts soon makes visual tokens many times longer.
     With `shorten` it starts with visual tokens as long as words (`backbone.connector.shorten`).
 
     For small cards: `gradient_checkpointing` keeps only the inputs of the language model's layers and runs
@@ -263,7 +263,7 @@ class TrainConfig(JsonConfig):
         )
         _require(
             not self.shorten or self.stage == "align",
-            f"shorten is for the stage align, in which the connector meets the language model; not {self.stage}",
+            f"shorten is for the stage align, where the connector meets the language model, not {self.stage}",
         )
         _require(
             self.method == "smola" or self.stage == "experts",

@@ -98,8 +98,7 @@ def train(config: TrainConfig, resume: bool = False, quiet: bool = False) -> Tra
     loss_module, optimizer = accelerator.prepare(module, make_optimizer(config, params, accelerator.device))
     # Asked for before the first step: a source without development rows is told then, not after the last.
     held_out = Mixture(config.data, config.pack, DEV_SEED, config.max_answer_chars, split="dev")
-    if config.shorten:
-        _shorten(config, backbone, held_out)
+    made = {"visual_tokens_scaled_by": _shorten(config, backbone, held_out)} if config.shorten else {}
     state = state_folder(config)
     config_text = json.dumps(config.to_dict(), sort_keys=True)
     memory = optimizer.optimizer
@@ -150,7 +149,7 @@ def train(config: TrainConfig, resume: bool = False, quiet: bool = False) -> Tra
         seconds = time.monotonic() - start
         result = TrainResult(config.output, config.steps, seconds, samples, _mean(losses, RECENT), dev_loss)
         if main:
-            _write(config, backbone, parts, result, held_out.tasks())
+            _write(config, backbone, parts, result, held_out.tasks(), made)
     accelerator.end_training()
     return result
 
@@ -161,11 +160,10 @@ def _loss(config: TrainConfig, backbone: Backbone, adapter: Adapter | None) -> L
     return CellWordsLoss(backbone) if config.stage == "cells" else AnswerLoss(backbone, adapter)
 
 
-def _shorten(config: TrainConfig, backbone: Backbone, held_out: Mixture) -> None:
-    """Make visual tokens of the development groups as long as words."""
+def _shorten(config: TrainConfig, backbone: Backbone, held_out: Mixture) -> float:
+    """Make visual tokens of the development groups as long as words; returns the factor."""
     pictures = [backbone.prepare(held_out[i].open()) for i in range(config.dev_groups)]
-    factor = connector.shorten(backbone.model, torch.stack(pictures).to(backbone.device))
-    print(f"visual tokens scaled by {factor:.3g}", file=sys.stderr)
+    return connector.shorten(backbone.model, torch.stack(pictures).to(backbone.device))
 
 
 def _mean(losses: Iterable[float], last: int) -> float:
@@ -261,6 +259,7 @@ def _write(
     parts: Trainable,
     result: TrainResult,
     tasks: Sequence[str],
+    made: dict[str, float],
 ) -> None:
     """The checkpoint: an adapter's two files, or the aligned connector and how it was made."""
     facts: dict[str, Any] = {
@@ -280,6 +279,7 @@ def _write(
         "tasks": list(tasks),
         "terms": [terms_of(_source(source.name)) for source in config.data],
         **({"init_experts": config.init_experts} if config.init_experts else {}),
+        **made,
     }
     if config.stage != "experts":
         facts = {"stage": config.stage, **facts}

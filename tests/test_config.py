@@ -114,7 +114,7 @@ def test_a_mixture_no_run_could_use_is_refused(values: dict, message: str):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"stage": "tune"}, "stage must be one of words, align, experts, not 'tune'"),
+        ({"stage": "tune"}, "stage must be one of words, cells, align, experts, not 'tune'"),
         ({"mixed_precision": "fp16"}, "mixed_precision must be one of no, bf16, not 'fp16'"),
         ({"output": ""}, "output is empty"),
         ({"data": []}, "data is empty"),

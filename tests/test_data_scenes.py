@@ -186,7 +186,7 @@ def test_counts_go_to_ten_and_yes_is_as_common_as_no():
 
 def test_the_color_of_a_flat_shape_against_the_pixels():
     for seed in range(60):
-        image, asked = flat_shape.draw(random.Random(seed))
+        image, asked, mark = flat_shape.draw(random.Random(seed))
         (named,) = {qa.answers[0] for qa in asked if qa.answers[0] in flat_shape.COLORS}
         (form,) = {qa.answers[0] for qa in asked if qa.answers[0] in flat_shape.FORMS}
         pixels = np.asarray(image, dtype=int)
@@ -194,3 +194,6 @@ def test_the_color_of_a_flat_shape_against_the_pixels():
         down, across = (np.ptp(places) + 1 for places in np.nonzero(drawn))
         share = {"circle": math.pi / 4, "rectangle": 1.0, "triangle": 0.5}[form]
         assert drawn.sum() / (down * across) == pytest.approx(share, abs=0.1), (seed, form)
+        assert mark.words == (f" {named}", f" {form}")
+        middle = [(places.min() + places.max() + 1) / 2 / 256 for places in np.nonzero(drawn)]
+        assert middle == pytest.approx([mark.y, mark.x], abs=0.02)

@@ -266,14 +266,16 @@ def test_align_goes_on_with_experts_of_an_earlier_base(here):
     assert facts["revision"] == connector.revision_of(Path("out/end"))
 
 
-def test_the_connector_learns_at_its_own_rate_from_visual_tokens_as_long_as_words(here, capsys):
+def test_the_connector_learns_at_its_own_rate_from_visual_tokens_as_long_as_words(here):
     train(config(stage="align", output="out/base", steps=1), quiet=True)
     base = load_file("out/base/model.safetensors")
     still = {"shorten": True, "connector_learning_rate": 1e-12, "init_base": "out/base"}
-    train(config(stage="align", output="out/short", experts_output="out/beside", steps=2, **still), quiet=True)
+    train(
+        config(stage="align", output="out/short", experts_output="out/beside", steps=2, **still), quiet=True
+    )
     short = load_file("out/short/model.safetensors")
     name = "model.multi_modal_projector.linear_2.weight"
-    factor = float(capsys.readouterr().err.split("visual tokens scaled by ")[1].split()[0])
+    factor = connector.read_facts(Path("out/short"))["visual_tokens_scaled_by"]
     torch.testing.assert_close(short[name].float(), base[name].float() * factor, rtol=0.02, atol=1e-4)
     assert any(bool(value.any()) for key, value in weights("out/beside").items() if key.endswith(".B"))
     with pytest.raises(ConfigError, match="shorten is for the stage align"):
