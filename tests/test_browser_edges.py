@@ -235,6 +235,7 @@ def test_the_real_page_on_the_embedded_model(browser, tmp_path, picture):
         assert "computed" in found.text("#answer") or "NF4" in found.text("#answer")
         found.upload(picture)
         found.page.click("#ask")
+        found.page.wait_for_selector(".answer[data-state=done][data-origin='']")  # not the recorded run
         found.answered()
         assert found.text(".answer-text")
         found.tab("ablate")
