@@ -122,8 +122,8 @@ class CellWordsLoss(nn.Module):
     """Cross-entropy (nats) between what a visual token says and what lies in its cell.
 
     A token says the softmax of sharpness · cosine to the embeddings of words, taken relative to their mean.
-    Cells where something lies and cells where nothing does have an equal say. Their length
-    is free. Visual tokens of pictures that do not tell stay what they were.
+    Cells where something lies and cells where nothing does have an equal say. How long a visual token is
+    makes no difference. Those of pictures that do not tell stay what they were.
     """
 
     middle: Tensor

@@ -74,6 +74,7 @@ def test_the_connector_starts_alike_everywhere():
     "values",
     [
         {"stage": "words", "tune_vision": True, "ema": 0.9, "batch_size": 4},
+        {"stage": "cells", "tune_vision": True, "batch_size": 4},
         {"stage": "align", "experts_output": "out/beside", "gradient_checkpointing": True},
         {"stage": "experts", "num_workers": 2, "mixed_precision": "bf16"},
         {"stage": "experts", "method": "lora", "optimizer": "adamw8bit"},
