@@ -141,6 +141,7 @@ def build_parser() -> argparse.ArgumentParser:
         "table none=runs/none/metrics.json omni=checkpoints/embedded-omni/metrics.json",
     )
     table.add_argument("models", nargs="*", metavar="NAME=metrics.json")
+    table.add_argument("--suites", action="store_true", help="each task's rows suite by suite")
     table.add_argument(
         "--fill", type=Path, metavar="FILE.md", help="write the tables that this document marks anew"
     )

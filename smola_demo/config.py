@@ -191,6 +191,9 @@ class TrainConfig(JsonConfig):
     experts they stay below it, frozen: a generalist tuned for a task. A mixture goes on from them instead; at
     another `scaling` B is scaled so that it starts from what they do. `about` is for people.
 
+    Of align's steps with experts each `bare_every`-th runs without them, at 0 none, so that the connector
+    serves the bare backbone too.
+
     The connector learns at `connector_learning_rate`, or, at 0, as experts do: its last layer writes numbers
     as small as embeddings are, so a rate that suits experts soon makes visual tokens many times longer.
     With `shorten` it starts with visual tokens as long as words (`backbone.connector.shorten`).
@@ -214,6 +217,7 @@ class TrainConfig(JsonConfig):
     shorten: bool = False
     init_experts: str = ""
     experts_output: str = ""
+    bare_every: int = 4
     steps: int = 1000
     batch_size: int = 8
     gradient_accumulation: int = 1
@@ -251,6 +255,7 @@ class TrainConfig(JsonConfig):
         _require_positive(self, "log_every", "clip_norm", "learning_rate", "router_learning_rate")
         _require_positive(self, "scale_learning_rate", "vision_learning_rate")
         _require(self.connector_learning_rate >= 0, "connector_learning_rate must not be negative")
+        _require(self.bare_every >= 0, f"bare_every must not be negative, not {self.bare_every}")
         _require(0 <= self.ema < 1, f"ema is a decay, 0 to below 1, not {self.ema}")
         _require(
             not (self.gradient_checkpointing and self.stage in ("words", "cells")),

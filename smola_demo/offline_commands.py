@@ -99,13 +99,23 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
 
 def table(options: argparse.Namespace) -> dict[str, Any]:
     """Models side by side; or a document's marked tables, written anew."""
-    from smola_demo.tables import as_markdown, fill, read_models, side_by_side
+    from smola_demo.tables import (
+        as_markdown,
+        by_suite,
+        fill,
+        read_models,
+        side_by_side,
+        suites_as_markdown,
+    )
 
     if options.fill:
         text = options.fill.read_text(encoding="utf-8")
         written = fill(text, options.fill.parent)
         options.fill.write_text(written, encoding="utf-8")
         return {"filled": str(options.fill), "changed": written != text}
+    if options.suites:
+        lines = by_suite(read_models(options.models))
+        return {"suites": lines, "markdown": suites_as_markdown(lines)}
     found = side_by_side(read_models(options.models))
     return {**found, "markdown": as_markdown(found)}
 

@@ -1,7 +1,8 @@
 """Several models side by side on the same rows, written from their metrics files, never by hand.
 
 In a document a table stands between `<!-- table: NAME=PATH … -->` and `<!-- /table -->`, for `fill` to write.
-One PATH alone names what `table --json` or `study --json` printed.
+`--suites` before the names asks for the results suite by suite. One PATH alone names what `table --json` or
+`study --json` printed.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from smola_demo.metric_files import Judged
 
+SUITES = "--suites"
 MARKED = re.compile(r"(<!-- table: (.*?) -->\n).*?(<!-- /table -->)", re.DOTALL)
 
 
@@ -109,6 +111,42 @@ def as_markdown(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def by_suite(models: Mapping[str, Judged]) -> list[dict[str, Any]]:
+    """Each task's rows suite by suite: {"task", "suite", "metric", "n", "models": {name: {"value", "ci95"}}}.
+
+    A row is named SUITE:NUMBER, as `evaluate` does. The value of CIDEr-D counts words' rarity over all of the
+    task's suites. Raises TableError where a scores.json is missing, or as `side_by_side`.
+    """
+    first, *others = models.items()
+    for other in others:
+        _check_same_rows(first, other)
+    rows = {name: _rows(judged, first[1]) for name, judged in models.items()}
+    if first[1].scores is None or not all(rows.values()):
+        raise TableError("results suite by suite need the scores.json that evaluate --out writes")
+    lines: list[dict[str, Any]] = []
+    for task, told in first[1].scores.items():
+        of = np.array([row.rpartition(":")[0] for row in told["each"]])
+        for suite in dict.fromkeys(of.tolist()):
+            own = {name: found[task][of == suite] for name, found in rows.items()}
+            values = {
+                name: {"value": float(each.mean()), "ci95": list(bootstrap_ci(each))}
+                for name, each in own.items()
+            }
+            metric = first[1].metrics["tasks"][task]["metric"]
+            line = {"task": task, "suite": suite, "metric": metric, "n": int((of == suite).sum())}
+            lines.append(line | {"models": values})
+    return lines
+
+
+def suites_as_markdown(lines: Sequence[dict[str, Any]]) -> str:
+    """What `by_suite` returns, a line each."""
+    table = _header(["task", "suite", "metric", "rows", *lines[0]["models"]])
+    for line in lines:
+        told = [line[key] for key in ("task", "suite", "metric", "n")]
+        table.append(_line([*told, *map(_cell, line["models"].values())]))
+    return "\n".join(table)
+
+
 def study_as_markdown(result: Mapping[str, Any]) -> str:
     """What `study` returns: held-out loss of every arm, in nats a token, and its distance from the first."""
     tasks = result["tasks"]
@@ -139,7 +177,9 @@ def fill(text: str, folder: Path) -> str:
 
     def written(match: re.Match[str]) -> str:
         named = shlex.split(match[2])
-        if len(named) == 1 and "=" not in named[0]:
+        if named[0] == SUITES:
+            made = suites_as_markdown(by_suite(read_models(named[1:], folder)))
+        elif len(named) == 1 and "=" not in named[0]:
             made = _printed(folder / named[0])
         else:
             made = as_markdown(side_by_side(read_models(named, folder)))

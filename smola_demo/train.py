@@ -50,7 +50,6 @@ if TYPE_CHECKING:
     Loss = AnswerLoss | VisualWordsLoss | CellWordsLoss
 
 RECENT = 50  # steps that the final loss is a mean over
-BARE_EVERY = 4  # of the steps of align with experts, each so many-th runs bare: the connector serves both
 DEV_SEED = 1_000_003  # of the development stream; which rows are development rows is the split's business
 
 
@@ -77,8 +76,8 @@ def train(config: TrainConfig, resume: bool = False, quiet: bool = False) -> Tra
     """
     start = time.monotonic()
     # Bare steps leave the experts without gradients; buffers are frozen, so there is nothing to send around.
-    bare = config.stage == "align" and bool(config.experts_output)
-    spread = DistributedDataParallelKwargs(find_unused_parameters=bare, broadcast_buffers=False)
+    bare = config.bare_every if config.stage == "align" and config.experts_output else 0
+    spread = DistributedDataParallelKwargs(find_unused_parameters=bool(bare), broadcast_buffers=False)
     AcceleratorState._reset_state()  # noqa: SLF001  # the run before, in this process, may have had another precision
     accelerator = Accelerator(
         mixed_precision=config.mixed_precision, cpu=not torch.cuda.is_available(), kwargs_handlers=[spread]
@@ -123,7 +122,7 @@ def train(config: TrainConfig, resume: bool = False, quiet: bool = False) -> Tra
         ) in optimizer.param_groups:  # a function of the step alone, so that a resumed run needs no memory
             group["lr"] = group["peak"] * _warm_cosine(step - 1, config)
         total = torch.zeros((), device=accelerator.device)
-        how = {"bare": True} if bare and step % BARE_EVERY == 0 else {}
+        how = {"bare": True} if bare and step % bare == 0 else {}
         for batch, share in zip(micro_batches, _shares(accelerator, module, micro_batches), strict=True):
             loss = loss_module(batch.to(accelerator.device), **how) * share
             accelerator.backward(

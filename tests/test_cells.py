@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageDraw
 from tiny import tiny_backbone
 
 from smola_demo.backbone import load_backbone
@@ -20,9 +21,10 @@ from smola_demo.cells import (
     cell_batch,
 )
 from smola_demo.config import DataSource
-from smola_demo.data import GENERATORS, ground
+from smola_demo.data import GENERATORS, fonts, ground
 from smola_demo.data.mixture import Group, Mixture
 from smola_demo.data.row import Mark
+from smola_demo.data.writing import Pen
 
 CELLS = 64
 
@@ -32,8 +34,6 @@ def first_id(backbone, word):
 
 
 def picture_of(backbone, marks, color="white"):
-    from PIL import Image
-
     group = Group(Image.new("RGB", (32, 32), color), (), "one", "test", 0, tuple(marks))
     return CellPictures(backbone, [group], 1)[0]
 
@@ -77,7 +77,40 @@ def test_solids_and_icons_are_marked_inside_the_picture(seed):
 def test_marks_travel_with_their_picture():
     mixture = Mixture([DataSource(name="shapes"), DataSource(name="charts")], pack=1)
     told = {group.source: bool(group.marks) for group in (mixture[i] for i in range(12))}
-    assert told == {"drawn shapes": True, "drawn charts": False}
+    assert told == {"drawn shapes": True, "drawn charts": True}
+
+
+@pytest.mark.parametrize("turned", [0.0, 7.0, -20.0])
+def test_a_pen_marks_its_words_on_their_ink(turned):
+    """Each mark alone: a picture on which only that word is black is darkest around its mark."""
+    for only, said in enumerate((" Total", "4", ".", "2", "0", " Paid")):
+        image = Image.new("RGB", (240, 160), "white")
+        pen, face = Pen(image), fonts.font(fonts.BUILT_IN, 22)
+        pen.text((20, 40), "Total: 4.20", font=face, fill="white")
+        pen.text((220, 100), "Paid", font=face, fill="white", anchor="rm")
+        marks = pen.marks(turned)
+        assert [mark.words[0] for mark in marks] == [" Total", "4", ".", "2", "0", " Paid"]
+        text, start, end, at, anchor = (
+            ("Paid", 0, 4, (220, 100), "rm")
+            if said == " Paid"
+            else ("Total: 4.20", *((0, 5) if not only else (6 + only, 7 + only)), (20, 40), "la")
+        )
+        left = pen.textbbox(at, text, font=face, anchor=anchor)[0] + face.getlength(text[:start])
+        top = pen.textbbox(at, text, font=face, anchor=anchor)[1]
+        piece = text[start:end]
+        ImageDraw.Draw(image).text((left, top), piece, font=face, fill="black", anchor="lt")
+        dark = 255 - np.asarray(image.convert("L").rotate(turned, fillcolor=255), np.float32)
+        ys, xs = np.nonzero(dark > 100)
+        spot = (marks[only].x * image.width, marks[only].y * image.height)
+        assert spot == pytest.approx((xs.mean(), ys.mean()), abs=9), said
+
+
+@pytest.mark.parametrize("name", ["charts", "forms", "tables"])
+def test_what_is_printed_is_marked_inside_the_picture(name):
+    for seed in range(12):
+        scene = GENERATORS[name](seed, "train")
+        assert len(scene.marks) > 2
+        assert all(-0.02 < mark.x < 1.02 and -0.02 < mark.y < 1.02 for mark in scene.marks)
 
 
 def test_marks_of_one_cell_share_it_and_the_first_weighs_most():

@@ -10,7 +10,7 @@ import pytest
 from smola_demo.__main__ import main
 from smola_demo.metric_files import MetricFileError, read_metrics, write_metrics
 from smola_demo.metrics import MetricError, bootstrap_ci, mean_ci
-from smola_demo.tables import TableError, as_markdown, fill, read_models, side_by_side
+from smola_demo.tables import TableError, as_markdown, by_suite, fill, read_models, side_by_side
 
 ROWS = {"vqa": 40, "caption": 10}
 
@@ -150,3 +150,33 @@ def test_the_command_prints_and_fills(tmp_path, capsys):
     assert f"\n\n{printed}\n\n" in filled
     assert filled.endswith("<!-- /table -->\n\nMore.\n")
     assert fill(filled, tmp_path) == filled
+
+
+def test_suites_of_a_task_are_told_apart(tmp_path, capsys):
+    a = judged(tmp_path / "a", 0)
+    judged(tmp_path / "b", 1, order=-1)
+    for folder in ("a", "b"):
+        path = tmp_path / folder / "scores.json"
+        scores = json.loads(path.read_text())
+        for task, found in scores.items():
+            renamed = {
+                f"{'rooms' if int(row.split(':')[1]) < 7 else 'more'}:{row}": value
+                for row, value in found["each"].items()
+            }
+            found["each"] = {row.replace(f":{task}:", ":"): value for row, value in renamed.items()}
+        path.write_text(json.dumps(scores))
+    lines = by_suite(read_models([f"one={tmp_path}/a", f"two={tmp_path}/b"]))
+    assert [(line["task"], line["suite"], line["n"]) for line in lines] == [
+        ("vqa", "rooms", 7),
+        ("vqa", "more", 33),
+        ("caption", "rooms", 7),
+        ("caption", "more", 3),
+    ]
+    assert lines[0]["models"]["one"]["value"] == pytest.approx(a["vqa"][:7].mean())
+    assert lines[3]["models"]["one"]["value"] == pytest.approx(a["caption"][7:].mean())
+    assert main(["table", "--suites", f"one={tmp_path}/a", f"two={tmp_path}/b"]) == 0
+    printed = capsys.readouterr().out.strip()
+    assert fill("<!-- table: --suites one=a two=b -->\n<!-- /table -->", tmp_path).count(printed) == 1
+    (tmp_path / "b" / "scores.json").unlink()
+    with pytest.raises(TableError, match=r"scores\.json"):
+        by_suite(read_models([f"one={tmp_path}/a", f"two={tmp_path}/b"]))

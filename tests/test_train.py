@@ -131,16 +131,30 @@ def test_align_starts_anew_or_from_a_base_but_never_from_what_is_shipped(here):
     torch.testing.assert_close(two, shifted_bias, atol=0.03, rtol=0)
 
 
-def test_align_with_experts_beside_trains_both_and_saves_each(here, monkeypatch):
-    """Every fourth step runs bare; the experts fit the stage that goes on from them."""
-    bare_steps = []
+@pytest.fixture
+def bare_steps(monkeypatch):
+    """Grows by one with every pass that leaves the experts out."""
+    steps = []
     disabled = Adapter.disabled
 
     def counted(self):
-        bare_steps.append(1)
+        steps.append(1)
         return disabled(self)
 
     monkeypatch.setattr(Adapter, "disabled", counted)
+    return steps
+
+
+def test_align_may_always_run_with_its_experts(here, bare_steps):
+    train(
+        config(stage="align", output="out/base", experts_output="out/beside", steps=8, bare_every=0),
+        quiet=True,
+    )
+    assert not bare_steps
+
+
+def test_align_with_experts_beside_trains_both_and_saves_each(here, bare_steps):
+    """Every fourth step runs bare; the experts fit the stage that goes on from them."""
     train(config(stage="align", output="out/base", experts_output="out/beside", steps=8), quiet=True)
     assert len(bare_steps) == 2
     assert all("multi_modal_projector" in name for name in load_file("out/base/model.safetensors"))

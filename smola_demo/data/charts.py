@@ -10,10 +10,11 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageFont
 
 from smola_demo.data import chart_questions, fonts, ground
 from smola_demo.data.row import Scene
+from smola_demo.data.writing import Pen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,7 +79,7 @@ def generate(seed: int, split: str = "train") -> Scene:
     data = chart_questions.invent(rng, kind, printed=style.values)
     size = rng.choice(((256, 256), (288, 256), (rng.randint(256, 340), rng.randint(220, 280))))
     image = Image.new("RGB", size, style.paper)
-    pen = ImageDraw.Draw(image)
+    pen = Pen(image)
     top = _title(pen, data.title, style, size)
     box = (4.0, top, size[0] - 6.0, size[1] - 6.0)
     if kind == "pie":
@@ -89,7 +90,8 @@ def generate(seed: int, split: str = "train") -> Scene:
         _upright(rng, pen, data, style, box)
     qa = chart_questions.ask(rng, data, printed=style.values)
     traits = (f"layout:{kind}", f"font:{style.face}")
-    return Scene(ground.worn(rng, image, 0.25), qa, "drawn charts", f"charts/{split}/{seed}", traits)
+    worn = ground.worn(rng, image, 0.25)
+    return Scene(worn, qa, "drawn charts", f"charts/{split}/{seed}", traits, pen.marks())
 
 
 def number(value: float) -> str:
@@ -97,7 +99,7 @@ def number(value: float) -> str:
     return chart_questions.number(value)
 
 
-def _title(pen: ImageDraw.ImageDraw, title: str, style: Style, size: tuple[int, int]) -> float:
+def _title(pen: Pen, title: str, style: Style, size: tuple[int, int]) -> float:
     if not title:
         return 8.0
     face = style.font(3)
@@ -116,7 +118,7 @@ def _scale(data: ChartData) -> tuple[float, float]:
     return step, step * math.ceil(highest / step - 1e-9)
 
 
-def _legend(pen: ImageDraw.ImageDraw, data: ChartData, style: Style, box: Box) -> float:
+def _legend(pen: Pen, data: ChartData, style: Style, box: Box) -> float:
     """Series names above the plot; returns the new top."""
     if len(data.series) < 2:
         return box[1]
@@ -128,7 +130,7 @@ def _legend(pen: ImageDraw.ImageDraw, data: ChartData, style: Style, box: Box) -
     return box[1] + style.size + 8
 
 
-def _upright(rng: random.Random, pen: ImageDraw.ImageDraw, data: ChartData, style: Style, box: Box) -> None:
+def _upright(rng: random.Random, pen: Pen, data: ChartData, style: Style, box: Box) -> None:
     """Vertical bars, grouped bars or lines over named categories."""
     top = _legend(pen, data, style, box) + style.size
     step, end = _scale(data)
@@ -170,7 +172,7 @@ def _upright(rng: random.Random, pen: ImageDraw.ImageDraw, data: ChartData, styl
 
 
 def _lines(
-    pen: ImageDraw.ImageDraw,
+    pen: Pen,
     data: ChartData,
     style: Style,
     centres: list[float],
@@ -185,9 +187,7 @@ def _lines(
                 pen.text((x, y - 5), number(value), font=style.font(), fill=style.ink, anchor="mb")
 
 
-def _shrunk(
-    pen: ImageDraw.ImageDraw, labels: tuple[str, ...], style: Style, room: float
-) -> ImageFont.FreeTypeFont:
+def _shrunk(pen: Pen, labels: tuple[str, ...], style: Style, room: float) -> ImageFont.FreeTypeFont:
     """The chart's face at the largest size at which every label fits the room (pixels)."""
     face = style.font()
     while max(pen.textlength(label, face) for label in labels) > room and face.size > 9:
@@ -195,7 +195,7 @@ def _shrunk(
     return face
 
 
-def _sideways(rng: random.Random, pen: ImageDraw.ImageDraw, data: ChartData, style: Style, box: Box) -> None:
+def _sideways(rng: random.Random, pen: Pen, data: ChartData, style: Style, box: Box) -> None:
     """Horizontal bars, or dots on a line, one a category."""
     step, end = _scale(data)
     left = box[0] + max(pen.textlength(label, style.font()) for label in data.labels) + 8
@@ -228,7 +228,7 @@ def _sideways(rng: random.Random, pen: ImageDraw.ImageDraw, data: ChartData, sty
     pen.line((left, box[1], left, bottom), fill=style.ink)
 
 
-def _pie(rng: random.Random, pen: ImageDraw.ImageDraw, data: ChartData, style: Style, box: Box) -> None:
+def _pie(rng: random.Random, pen: Pen, data: ChartData, style: Style, box: Box) -> None:
     """Slices clockwise from the top, shares printed inside, names in a legend below or beside."""
     total = sum(data.values[0])
     beside = rng.random() < 0.5

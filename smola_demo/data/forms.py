@@ -8,11 +8,12 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, replace
 
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from smola_demo.data import fonts, ground
 from smola_demo.data.form_content import Entry, FormData, ReceiptData, invent_form, invent_receipt, questions
 from smola_demo.data.row import QA, Scene
+from smola_demo.data.writing import Pen
 
 LAYOUTS = ("receipt", "receipt", "receipt", "lines", "boxes", "crop", "crop")
 HELD_OUT_LAYOUTS = ("table",)
@@ -25,7 +26,7 @@ class Page:
     """A sheet being written: picture, pen, and face and ink of what is printed and of what is filled in."""
 
     image: Image.Image
-    pen: ImageDraw.ImageDraw
+    pen: Pen
     face: str
     ink: ground.RGB
     hand: str
@@ -44,7 +45,7 @@ def _page(rng: random.Random, split: str, size: tuple[int, int], *, mono: bool) 
     face = fonts.pick(rng, split, mono=True if mono and rng.random() < 0.6 else None)
     ink, hand_ink = (dark, dark, dark + rng.choice((0, 0, 50))), (20, 30, rng.choice((40, 150)))
     hand = face if mono else fonts.pick(rng, split)
-    return Page(image, ImageDraw.Draw(image), face, ink, hand, hand_ink)
+    return Page(image, Pen(image), face, ink, hand, hand_ink)
 
 
 def _write(
@@ -129,10 +130,12 @@ def generate(seed: int, split: str = "train") -> Scene:
     image = ground.worn(rng, page.image, 0.5)
     if rng.random() < 0.5:
         image = image.convert("L").convert("RGB")
+    turned = 0.0
     if rng.random() < 0.3:
-        image = image.rotate(rng.uniform(-2, 2), Image.Resampling.BICUBIC, fillcolor=image.getpixel((1, 1)))
+        turned = rng.uniform(-2, 2)
+        image = image.rotate(turned, Image.Resampling.BICUBIC, fillcolor=image.getpixel((1, 1)))
     traits = (f"layout:{layout}", *(f"font:{face}" for face in dict.fromkeys((page.face, page.hand))))
-    return Scene(image, tuple(qa), "drawn forms", f"forms/{split}/{seed}", traits)
+    return Scene(image, tuple(qa), "drawn forms", f"forms/{split}/{seed}", traits, page.pen.marks(turned))
 
 
 def _part(rng: random.Random, lines: list[Entry]) -> list[Entry]:

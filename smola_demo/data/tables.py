@@ -9,11 +9,12 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageFont
 
 from smola_demo.data import fonts, ground, table_questions
 from smola_demo.data.row import Scene
 from smola_demo.data.table_content import TableData, invent
+from smola_demo.data.writing import Pen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,7 +77,7 @@ def _fitted(rng: random.Random, data: TableData, style: Style) -> tuple[TableDat
 
 
 def _row(
-    pen: ImageDraw.ImageDraw,
+    pen: Pen,
     style: Style,
     face: ImageFont.FreeTypeFont,
     cells: Sequence[str],
@@ -92,7 +93,7 @@ def _row(
         pen.text((x, y), cell, font=face, fill=ink, anchor=f"{anchor}m")
 
 
-def _draw(rng: random.Random, data: TableData, style: Style, size: int) -> Image.Image:
+def _draw(rng: random.Random, data: TableData, style: Style, size: int) -> tuple[Image.Image, Pen]:
     face = style.font(size)
     widths = _widths(data, face, style.gap)
     spare = max(0.0, rng.uniform(190, 300) - sum(widths)) / len(widths)
@@ -103,7 +104,7 @@ def _draw(rng: random.Random, data: TableData, style: Style, size: int) -> Image
     step = min(size * rng.uniform(1.35, 1.9), (HIGHEST - top - _MARGIN) / (len(data.labels) + 1))
     bottom = top + step * (len(data.labels) + 1)
     image = Image.new("RGB", (int(edges[-1]) + _MARGIN, max(96, int(bottom) + _MARGIN)), style.paper)
-    pen = ImageDraw.Draw(image)
+    pen = Pen(image)
     if data.title:
         title = style.font(min(size + 2, int(size * (edges[-1] - _MARGIN) / face.getlength(data.title))))
         middle = rng.random() < 0.5
@@ -133,10 +134,10 @@ def _draw(rng: random.Random, data: TableData, style: Style, size: int) -> Image
             pen.rectangle((edges[0], y, edges[-1], y + step), fill=style.faint)
         _row(pen, style, face, cells, edges, y + step / 2, style.ink, numeric)
     _rules(pen, style, edges, [top + step * i for i in range(len(data.labels) + 2)])
-    return image
+    return image, pen
 
 
-def _rules(pen: ImageDraw.ImageDraw, style: Style, edges: Sequence[float], tops: Sequence[float]) -> None:
+def _rules(pen: Pen, style: Style, edges: Sequence[float], tops: Sequence[float]) -> None:
     """The lines between cells that the layout has; `tops` are the upper edges of the rows and the end."""
     color = (
         style.ink
@@ -159,8 +160,11 @@ def generate(seed: int, split: str = "train") -> Scene:
     layout = rng.choice(LAYOUTS if split != "dev" else LAYOUTS + HELD_OUT_LAYOUTS * 6)
     style = _style(rng, split, layout)
     data, size = _fitted(rng, invent(rng), style)
-    image = ground.worn(rng, _draw(rng, data, style, size), 0.4)
+    drawn, pen = _draw(rng, data, style, size)
+    image, turned = ground.worn(rng, drawn, 0.4), 0.0
     if rng.random() < 0.3:
-        image = image.rotate(rng.uniform(-2, 2), Image.Resampling.BICUBIC, fillcolor=style.paper)
+        turned = rng.uniform(-2, 2)
+        image = image.rotate(turned, Image.Resampling.BICUBIC, fillcolor=style.paper)
     traits = (f"layout:{layout}", f"font:{style.face}")
-    return Scene(image, table_questions.ask(rng, data), "drawn tables", f"tables/{split}/{seed}", traits)
+    asked = table_questions.ask(rng, data)
+    return Scene(image, asked, "drawn tables", f"tables/{split}/{seed}", traits, pen.marks(turned))

@@ -1,0 +1,69 @@
+"""A pen that remembers what it has written where, for pictures that tell what lies in them."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from PIL import ImageDraw
+
+from smola_demo.data.row import Mark
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from PIL import Image, ImageFont
+
+SHORTEST_WORD = 3  # letters; anything shorter, and all that holds a digit or a sign, is told letter by letter
+
+
+class Pen(ImageDraw.ImageDraw):
+    """Pillow's pen on an RGB picture; `written` holds a mark for all that `text` has put on it, in any order.
+
+    A word is one mark, as it would stand in a sentence; numbers, dates and codes are a mark a letter.
+    """
+
+    def __init__(self, image: Image.Image) -> None:
+        super().__init__(image)
+        self.size = image.size
+        self.written: list[Mark] = []
+
+    def text(
+        self,
+        xy: tuple[float, float],
+        text: str,
+        font: ImageFont.FreeTypeFont,
+        anchor: str = "la",
+        **options: Any,
+    ) -> None:
+        """One line in `font` with its anchor at `xy` (pixels); the other options are Pillow's."""
+        super().text(xy, text, font=font, anchor=anchor, **options)
+        left, top, _, bottom = self.textbbox(xy, text, font=font, anchor=anchor)
+        offset = 0
+        for word in text.split(" "):
+            bare = word.rstrip(":,.!?")
+            if bare.isalpha() and len(bare) >= SHORTEST_WORD:
+                pieces = [(f" {bare}", offset, offset + len(bare))]
+            else:
+                pieces = [(letter, offset + i, offset + i + 1) for i, letter in enumerate(word)]
+            for piece, first, last in pieces:
+                middle = left + (font.getlength(text[:first]) + font.getlength(text[:last])) / 2
+                at = (middle / self.size[0], (top + bottom) / 2 / self.size[1])
+                self.written.append(Mark((piece,), *at))
+            offset += len(word) + 1
+
+    def marks(self, turned: float = 0.0) -> tuple[Mark, ...]:
+        """All that is written, line by line, where it lies once the picture is turned about its middle.
+
+        turned  degrees, counter-clockwise, as of `Image.rotate`
+        """
+        in_order = sorted(self.written, key=lambda mark: (mark.y, mark.x))
+        return tuple(self._turn(in_order, math.radians(turned)))
+
+    def _turn(self, marks: Iterable[Mark], angle: float) -> Iterable[Mark]:
+        cos, sin = math.cos(angle), math.sin(angle)
+        width, height = self.size
+        for mark in marks:
+            right, down = (mark.x - 0.5) * width, (mark.y - 0.5) * height
+            x, y = right * cos + down * sin, down * cos - right * sin
+            yield Mark(mark.words, x / width + 0.5, y / height + 0.5)
