@@ -32,6 +32,8 @@ class AnswerLoss(nn.Module):
         super().__init__()
         self.model = backbone.model
         self._head = backbone.head
+        text = backbone.model.config.get_text_config()
+        self._adds_masks = text._attn_implementation == "eager"  # noqa: SLF001  transformers names it so
         self._adapter = adapter
 
     def weight(self, batch: PackedBatch | Batch) -> float:
@@ -60,7 +62,9 @@ class AnswerLoss(nn.Module):
             return self._cross_entropy(batch)
 
     def _cross_entropy(self, batch: PackedBatch | Batch) -> Tensor:
-        hidden = self.model.base_model(**batch.inputs, use_cache=False).last_hidden_state
+        adds = self._adds_masks and isinstance(batch, PackedBatch)
+        inputs = batch.added() if adds else batch.inputs
+        hidden = self.model.base_model(**inputs, use_cache=False).last_hidden_state
         targets = batch.labels[:, 1:]
         scored = targets != IGNORED  # the vocabulary is wide: only answer positions are worth its product
         logits = self._head(hidden[:, :-1][scored])

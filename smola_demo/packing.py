@@ -54,6 +54,11 @@ class PackedBatch:
         names = ("input_ids", "position_ids", "attention_mask", "pixel_values")
         return {name: getattr(self, name) for name in names}
 
+    def added(self) -> dict[str, Tensor]:
+        """`inputs` for attention that adds its mask: 0 where a token may look, else float32's lowest."""
+        mask = torch.where(self.attention_mask, 0.0, torch.finfo(torch.float32).min)
+        return {**self.inputs, "attention_mask": mask}
+
     def to(self, device: torch.device) -> PackedBatch:
         """The same batch on another device; modality and is_answer stay on the CPU, to be looked up."""
         names = ("input_ids", "position_ids", "attention_mask", "labels", "pixel_values")

@@ -28,6 +28,7 @@ from tqdm import tqdm
 from smola_demo.adapter_files import save
 from smola_demo.averaging import Average
 from smola_demo.backbone import connector, load_backbone
+from smola_demo.backbone.embedded import EmbeddedBackbone
 from smola_demo.batches import examples, join, loader
 from smola_demo.cells import CellWordsLoss
 from smola_demo.config import HUB
@@ -85,6 +86,8 @@ def train(config: TrainConfig, resume: bool = False, quiet: bool = False) -> Tra
     # Not the shipped connector where one is made: a config makes the same again.
     base = None if config.stage == "experts" else config.init_base
     backbone = load_backbone(config.backbone, config.precision, str(accelerator.device), base=base)
+    if isinstance(backbone, EmbeddedBackbone) and accelerator.device.type == "cpu":
+        backbone.write_out_attention()
     torch.manual_seed(config.seed)
     parts = make_trainable(config, backbone)
     params, adapter = parts.params, parts.adapter

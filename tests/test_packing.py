@@ -20,9 +20,12 @@ def picture(shade: int) -> Image.Image:
     return Image.new("RGB", (64, 48), (shade, 90, 255 - shade))
 
 
-def test_packed_loss_is_the_rows_own_loss():
+@pytest.mark.parametrize("written_out", [False, True])
+def test_packed_loss_is_the_rows_own_loss(written_out):
     """A row's answer tokens get the same log-probs packed or alone; an answer of n tokens weighs √n."""
     backbone, adapter = with_experts()
+    if written_out:
+        backbone.write_out_attention()
     groups = [
         [backbone.encode(picture(10), q, a) for q, a in QUESTIONS],
         [backbone.encode(picture(200), "Say it.", "no")],
