@@ -198,6 +198,8 @@ class TrainConfig(JsonConfig):
     as small as embeddings are, so a rate that suits experts soon makes visual tokens many times longer.
     With `shorten` it starts with visual tokens as long as words (`backbone.connector.shorten`).
 
+    `mixed_precision` "auto" is bf16 where the device has it in hardware, else no.
+
     For small cards: `gradient_checkpointing` keeps only the inputs of the language model's layers and runs
     them again in backward; the optimizers in 8 bit hold a quarter of AdamW's state, the paged one moves it
     to the host where a GPU runs short. `bucket` batches at a time are filled by length, so that less is
@@ -237,7 +239,7 @@ class TrainConfig(JsonConfig):
     clip_norm: float = 1.0
     tune_vision: bool = False
     vision_learning_rate: float = 1e-4
-    mixed_precision: Literal["no", "bf16"] = "no"
+    mixed_precision: Literal["no", "auto", "bf16"] = "no"
     num_workers: int = 0
     seed: int = 0
     dev_groups: int = 64

@@ -18,6 +18,7 @@ import torch
 
 from smola_demo.adapter_files import WEIGHTS_NAME
 from smola_demo.backbone import load_backbone
+from smola_demo.backbone.quantization import mixed_precision
 from smola_demo.config import ConfigError, TrainConfig, override
 from smola_demo.data.mixture import Mixture
 from smola_demo.experts import attach_experts
@@ -140,7 +141,8 @@ def judge(study: Study, arm: str) -> dict[str, Any]:
     nats: list[float] = []
     for first in range(0, len(rows), BATCH_ROWS):
         batch = batch_of(backbone, [[row] for row in rows[first : first + BATCH_ROWS]])
-        with torch.autocast(backbone.device.type, torch.bfloat16, enabled=config.mixed_precision == "bf16"):
+        mixed = mixed_precision(config.mixed_precision, backbone.device)
+        with torch.autocast(backbone.device.type, torch.bfloat16, enabled=mixed == "bf16"):
             nats += loss.per_row(batch.to(backbone.device)).tolist()
     return {
         "parameters": facts["parameters"],

@@ -29,6 +29,7 @@ from smola_demo.adapter_files import save
 from smola_demo.averaging import Average
 from smola_demo.backbone import connector, load_backbone
 from smola_demo.backbone.embedded import EmbeddedBackbone
+from smola_demo.backbone.quantization import mixed_precision
 from smola_demo.batches import examples, join, loader
 from smola_demo.cells import CellWordsLoss
 from smola_demo.config import HUB
@@ -80,9 +81,9 @@ def train(config: TrainConfig, resume: bool = False, quiet: bool = False) -> Tra
     bare = config.bare_every if config.stage == "align" and config.experts_output else 0
     spread = DistributedDataParallelKwargs(find_unused_parameters=bool(bare), broadcast_buffers=False)
     AcceleratorState._reset_state()  # noqa: SLF001  # the run before, in this process, may have had another precision
-    accelerator = Accelerator(
-        mixed_precision=config.mixed_precision, cpu=not torch.cuda.is_available(), kwargs_handlers=[spread]
-    )
+    on_cpu = not torch.cuda.is_available()
+    mixed = mixed_precision(config.mixed_precision, torch.device("cpu" if on_cpu else "cuda"))
+    accelerator = Accelerator(mixed_precision=mixed, cpu=on_cpu, kwargs_handlers=[spread])
     # Not the shipped connector where one is made: a config makes the same again.
     base = None if config.stage == "experts" else config.init_base
     backbone = load_backbone(config.backbone, config.precision, str(accelerator.device), base=base)
@@ -100,7 +101,9 @@ def train(config: TrainConfig, resume: bool = False, quiet: bool = False) -> Tra
     loss_module, optimizer = accelerator.prepare(module, make_optimizer(config, params, accelerator.device))
     # Asked for before the first step: a source without development rows is told then, not after the last.
     held_out = Mixture(config.data, config.pack, DEV_SEED, config.max_answer_chars, split="dev")
-    made = {"visual_tokens_scaled_by": _shorten(config, backbone, held_out)} if config.shorten else {}
+    made: dict[str, Any] = {"mixed_precision": mixed}
+    if config.shorten:
+        made["visual_tokens_scaled_by"] = _shorten(config, backbone, held_out)
     state = state_folder(config)
     config_text = json.dumps(config.to_dict(), sort_keys=True)
     memory = optimizer.optimizer
@@ -261,7 +264,7 @@ def _write(
     parts: Trainable,
     result: TrainResult,
     tasks: Sequence[str],
-    made: dict[str, float],
+    made: dict[str, Any],
 ) -> None:
     """The checkpoint: an adapter's two files, or the aligned connector and how it was made."""
     facts: dict[str, Any] = {
@@ -273,7 +276,6 @@ def _write(
         "seed": config.seed,
         "precision": backbone.precision,
         "compute": backbone.compute,
-        "mixed_precision": config.mixed_precision,
         **({"ema": config.ema} if config.ema else {}),
         "device": str(backbone.device),
         "parameters": sum(p.numel() for p in parts.params.values()),

@@ -115,7 +115,7 @@ def test_a_mixture_no_run_could_use_is_refused(values: dict, message: str):
     ("values", "message"),
     [
         ({"stage": "tune"}, "stage must be one of words, cells, align, experts, not 'tune'"),
-        ({"mixed_precision": "fp16"}, "mixed_precision must be one of no, bf16, not 'fp16'"),
+        ({"mixed_precision": "fp16"}, "mixed_precision must be one of no, auto, bf16, not 'fp16'"),
         ({"output": ""}, "output is empty"),
         ({"data": []}, "data is empty"),
         ({"data": "shapes"}, "data must be a list, each an object, not 'shapes'"),

@@ -13,7 +13,7 @@ from tiny import tiny_model as any_tiny_model
 
 from smola_demo.backbone import store
 from smola_demo.backbone.connector import UNTRAINED
-from smola_demo.backbone.quantization import PrecisionError, choose, pick_device
+from smola_demo.backbone.quantization import PrecisionError, choose, mixed_precision, pick_device
 
 LINEARS = 7 * LAYERS
 # The sixteen values of NF4 as published with QLoRA: quantiles of a standard normal, scaled to -1 … 1.
@@ -162,3 +162,19 @@ def test_generates_in_every_precision(precision):
     batch = backbone.collate([backbone.encode(torch.zeros(3, 256, 256), "Hi"), backbone.encode(None, "Yo")])
     out = backbone.model.generate(**batch.inputs, max_new_tokens=4)
     assert out.shape[1] > batch.inputs["input_ids"].shape[1]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "has", "settled"),
+    [
+        ("auto", {"avx2": True, "avx512_f": True}, "no"),
+        ("auto", {"avx512_bf16": True}, "bf16"),
+        ("auto", {"amx_bf16": True}, "bf16"),
+        ("auto", {"architecture": "aarch64", "bf16": True}, "bf16"),
+        ("no", {"avx512_bf16": True}, "no"),
+        ("bf16", {}, "bf16"),
+    ],
+)
+def test_training_is_mixed_only_where_a_cpu_has_bfloat16(monkeypatch, wanted, has, settled):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has)
+    assert mixed_precision(wanted, torch.device("cpu")) == settled

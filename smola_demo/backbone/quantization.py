@@ -110,6 +110,19 @@ def compute_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 
+def mixed_precision(wanted: str, device: torch.device) -> str:
+    """What a training's "auto" comes to: "bf16" where the device has such products in hardware, else "no".
+
+    A CPU without them emulates them at a ninth of float32's speed.
+    """
+    if wanted != "auto":
+        return wanted
+    if device.type == "cuda":
+        return "bf16" if compute_dtype(device) == torch.bfloat16 else "no"
+    has = torch.cpu.get_capabilities()
+    return "bf16" if any(has.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")) else "no"
+
+
 def keep_exact(model: Any, device: torch.device) -> None:
     """Set linears, as they came from disk, to compute alike on every machine and to let gradients through.
 
