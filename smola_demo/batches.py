@@ -64,7 +64,7 @@ class Windows(Dataset[list["AnyBatch"]]):
             self._items[(batch * self._world + self._rank) * size + i] for batch in own for i in range(size)
         ]
         order = list(range(len(own)))
-        if bucket > 1 and self._config.stage != "cells":
+        if bucket > 1 and self._config.stage in ("align", "experts"):  # the others run no text
             groups.sort(key=lambda rows: length_of(self._backbone, rows))
             random.Random(f"{self._config.seed}/{window}").shuffle(order)
         return [join(self._config, self._backbone, groups[i * size : (i + 1) * size]) for i in order]

@@ -66,7 +66,7 @@ class CellPictures(Dataset[CellPicture]):
 
     def __init__(self, backbone: Any, mixture: Mixture, length: int) -> None:
         self._backbone, self._mixture, self._length = backbone, mixture, length
-        self._ids: dict[str, int] = {}
+        self._known: dict[str, tuple[int, ...]] = {}
 
     def __len__(self) -> int:
         return self._length
@@ -84,21 +84,23 @@ class CellPictures(Dataset[CellPicture]):
         for mark in marks:
             column, row = (min(side - 1, max(0, int(at * side))) for at in (mark.x, mark.y))
             found.setdefault(row * side + column, []).append(mark.words)
-        cells: dict[int, dict[int, float]] = {i: {self._id(NOTHING): 1.0} for i in range(side * side)}
+        cells: dict[int, dict[int, float]] = {i: {self._tokens(NOTHING)[0]: 1.0} for i in range(side * side)}
         for cell, named in found.items():
             whole = sum(1 / k for k in range(1, len(named) + 1))
             shares: dict[int, float] = {}
             for k, words in enumerate(named, start=1):
                 for word in words:
-                    shares[self._id(word)] = shares.get(self._id(word), 0.0) + 1 / (k * whole * len(words))
+                    for token in (tokens := self._tokens(word)):
+                        share = 1 / (k * whole * len(words) * len(tokens))
+                        shares[token] = shares.get(token, 0.0) + share
             cells[cell] = shares
         return cells
 
-    def _id(self, word: str) -> int:
-        """The first token of a word."""
-        if word not in self._ids:
-            self._ids[word] = self._backbone.tokenizer(word, add_special_tokens=False)["input_ids"][0]
-        return self._ids[word]
+    def _tokens(self, word: str) -> tuple[int, ...]:
+        """All tokens of a word: of many, in capitals of most, the first one says little."""
+        if word not in self._known:
+            self._known[word] = tuple(self._backbone.tokenizer(word, add_special_tokens=False)["input_ids"])
+        return self._known[word]
 
 
 def cell_batch(pictures: Sequence[CellPicture], visual_tokens: int, words: int) -> CellBatch:
@@ -122,8 +124,9 @@ class CellWordsLoss(nn.Module):
     """Cross-entropy (nats) between what a visual token says and what lies in its cell.
 
     A token says the softmax of sharpness · cosine to the embeddings of words, taken relative to their mean.
-    Cells where something lies and cells where nothing does have an equal say. How long a visual token is
-    makes no difference. Those of pictures that do not tell stay what they were.
+    Cells where something lies and cells where nothing does have an equal say, and among each of the two every
+    picture, however full it is. How long a visual token is makes no difference. Those of pictures that do not
+    tell stay what they were.
     """
 
     middle: Tensor
@@ -151,7 +154,7 @@ class CellWordsLoss(nn.Module):
         """Scalar; 0 for what the batch does not hold."""
         visual = self.connector(self.tower(batch.pixel_values).hidden_states[-1]).float()
         said, kept = visual[batch.told] - self.middle, visual[~batch.told]
-        loss = visual.sum() * 0.0
+        loss = visual.sum() * 0.0 + self.log_sharpness * 0.0  # every parameter has a part: DDP waits for each
         if len(said):
             cosine = F.normalize(said, dim=-1) @ self.words[batch.vocabulary].T
             shares = batch.shares[batch.told]
@@ -168,7 +171,10 @@ class CellWordsLoss(nn.Module):
 
 
 def _alike(empty: Tensor) -> Tensor:
-    """Weights that add to 1, half on each kind of cell, or all on the only kind there is."""
+    """(b, v) weights that add to 1: half on each kind of cell, or all on the only kind there is; of that,
+    the same on every picture that has such cells.
+    """
     kinds = torch.stack([empty, ~empty]).float()
-    sizes = kinds.flatten(1).sum(1)
-    return (kinds / sizes.clamp(min=1)[:, None, None]).sum(0) / (sizes > 0).sum()
+    of_picture = kinds / kinds.sum(-1, keepdim=True).clamp(min=1)
+    pictures = kinds.any(-1).sum(-1)
+    return (of_picture / pictures.clamp(min=1)[:, None, None]).sum(0) / (pictures > 0).sum()

@@ -181,7 +181,8 @@ class TrainConfig(JsonConfig):
     """One training run: what is trained, on what, for how long, and where the result goes.
 
     Stages "words", "cells" and "align" train the connector (and, if `tune_vision`, the vision tower) of the
-    embedded backbone, from scratch or from `init_base`; "experts" trains routers and experts only. With
+    embedded backbone, from scratch or from `init_base`; "experts" trains routers and experts only, on
+    `init_base` or the shipped one. With
     `experts_output`, align trains experts beside the connector and saves them there: a start for "experts",
     and a language model that learns to listen while the connector learns to speak. Learning rates are peak
     values of a cosine schedule with a linear warm-up over the first `warmup` share of the steps.
@@ -250,12 +251,11 @@ class TrainConfig(JsonConfig):
         super().__post_init__()
         _require(bool(self.data), "data is empty; name at least one source")
         _require(bool(self.output), "output is empty; name the folder the checkpoint goes to")
+        _require_positive(self, "steps", "batch_size", "gradient_accumulation", "pack", "max_answer_tokens")
         _require_positive(
-            self, "steps", "batch_size", "gradient_accumulation", "pack", "max_answer_tokens", "save_every"
+            self, "save_every", "dev_groups", "bucket", "log_every", "clip_norm", "learning_rate"
         )
-        _require_positive(self, "dev_groups", "bucket")
-        _require_positive(self, "log_every", "clip_norm", "learning_rate", "router_learning_rate")
-        _require_positive(self, "scale_learning_rate", "vision_learning_rate")
+        _require_positive(self, "router_learning_rate", "scale_learning_rate", "vision_learning_rate")
         _require(self.connector_learning_rate >= 0, "connector_learning_rate must not be negative")
         _require(self.bare_every >= 0, f"bare_every must not be negative, not {self.bare_every}")
         _require(0 <= self.ema < 1, f"ema is a decay, 0 to below 1, not {self.ema}")
@@ -263,6 +263,8 @@ class TrainConfig(JsonConfig):
             not (self.gradient_checkpointing and self.stage in ("words", "cells")),
             f"{self.stage} runs no language model: gradient_checkpointing is for align and experts",
         )
+        _require(self.stage != "words" or self.batch_size >= 4, "words needs a batch_size of 4 at least")
+        _require(not self.tune_vision or self.stage != "experts", "tune_vision is not for the stage experts")
         _require(0 <= self.warmup < 1, f"warmup is a share of the steps, 0 to below 1, not {self.warmup}")
         _require(
             not self.experts_output or self.stage == "align",

@@ -110,7 +110,7 @@ class VisualWordsLoss(nn.Module):
         return 1.0
 
     def forward(self, batch: PackedBatch) -> Tensor:
-        """Scalar; needs at least two pictures, and is 0 where they all hold the same tokens."""
+        """Scalar; of fewer than four pictures only length is learned: no token is rare enough (COMMON)."""
         features = self.model.model.vision_tower(batch.pixel_values).hidden_states[-1]
         visual = self.model.model.multi_modal_projector(features).float() - self.middle
         vocabulary, holds = _tokens_held(batch.labels)
@@ -118,7 +118,7 @@ class VisualWordsLoss(nn.Module):
         strength = torch.logsumexp(self.log_sharpness.exp() * cosine, dim=1)
         length = (visual.norm(dim=-1) / self.length - 1).square().mean() * LENGTH_WEIGHT
         if not len(vocabulary):
-            return length
+            return length + 0.0 * self.log_sharpness  # every parameter has a part: DDP waits for each
         pictures = -(F.log_softmax(strength, 0) * holds).sum(0) / holds.sum(0)
         tokens = -(F.log_softmax(strength, 1) * holds).sum() / holds.sum()
         return pictures.mean() + tokens + length

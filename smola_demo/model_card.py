@@ -7,6 +7,7 @@ from typing import Any
 
 from smola_demo.adapter_files import CONFIG_NAME, WEIGHTS_NAME, read_config
 from smola_demo.backbone.download import file_sha256
+from smola_demo.config import HUB
 from smola_demo.data import GENERATORS
 from smola_demo.metric_files import METRICS_NAME, read_metrics
 from smola_demo.tables import as_markdown, side_by_side
@@ -78,10 +79,16 @@ def _usage(facts: dict[str, Any], repo_id: str) -> str:
     return f"\n```bash\n{command}\n```\n"
 
 
-def terms_of(name: str) -> str:
-    """What a source of training data may be used for, in a line."""
-    told = OWN if name in GENERATORS else "terms: ask whoever made it"
-    return DATA_TERMS.get(name, f"`{name}`, {told}")
+def called(source: str) -> str:
+    """What a card calls a source of training data: a file goes by its folder."""
+    return source if source.startswith(HUB) else Path(source).parent.name or source
+
+
+def terms_of(source: str) -> str:
+    """What a source of training data may be used for, in a line; a folder called "charts" is no generator."""
+    if source in GENERATORS:
+        return f"`{source}`, {OWN}"
+    return DATA_TERMS.get(called(source), f"`{called(source)}`, terms: ask whoever made it")
 
 
 def has_adapter(folder: str | Path) -> bool:

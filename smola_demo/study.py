@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import json
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +20,11 @@ from smola_demo.backbone import load_backbone
 from smola_demo.backbone.quantization import mixed_precision
 from smola_demo.config import ConfigError, TrainConfig, override
 from smola_demo.data.mixture import Mixture
+from smola_demo.data.row import RowError
 from smola_demo.experts import attach_experts
 from smola_demo.losses import AnswerLoss
 from smola_demo.metrics import bootstrap_ci
-from smola_demo.packing import batch_of
+from smola_demo.packing import batch_of, opened
 from smola_demo.train import DEV_SEED, state_folder, train
 from smola_demo.train_state import STATE_NAME
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 BATCH_ROWS = 16
+MOST_TRIED = 20  # groups looked at for each row that is wanted, in case most answers are too long
 RESULT = "arm.json"
 
 
@@ -59,6 +60,8 @@ class Study:
         if self.rows < 2:
             raise ConfigError(f"rows must be at least 2, not {self.rows}")
         object.__setattr__(self, "judged_on", self.config(next(iter(self.arms))))
+        if len({self.folder(arm) for arm in self.arms}) < len(self.arms):
+            raise ConfigError("two arms share a folder: their names differ in a blank alone")
         for arm in self.arms:
             if self.config(arm).stage != "experts":
                 raise ConfigError(f"a study compares runs of the stage experts; arm '{arm}' is another stage")
@@ -109,35 +112,45 @@ def run(study: Study, say: Callable[[str], Any], quiet: bool = False) -> dict[st
     results = []
     for number, arm in enumerate(study.arms, start=1):
         done = study.folder(arm) / RESULT
+        config = study.config(arm)
+        asked = {"config": config.to_dict(), "rows": study.rows}
         if not done.is_file():
             say(f"arm {number} of {len(study.arms)}: {arm}")
-            config = study.config(arm)
             started = (state_folder(config) / STATE_NAME).is_file()
             trained = train(config, resume=started, quiet=quiet)
             result = {"seconds": trained.seconds, "steps": trained.steps, **judge(study, arm)}
-            done.write_text(json.dumps(result) + "\n", encoding="utf-8")
-        results.append({"arm": arm, **json.loads(done.read_text(encoding="utf-8"))})
+            done.write_text(json.dumps({"asked": asked, **result}) + "\n", encoding="utf-8")
+        found = json.loads(done.read_text(encoding="utf-8"))
+        if found.pop("asked", None) != asked:
+            raise ConfigError(
+                f"{done} is the result of another config: delete its folder, or change the study's output"
+            )
+        results.append({"arm": arm, **found})
     return {"about": study.about, **compare(results)}
 
 
 def judge(study: Study, arm: str) -> dict[str, Any]:
     """Mean nats per answer token of each held-out row under an arm's checkpoint; its size."""
     config = study.judged_on
-    backbone = load_backbone(config.backbone, config.precision)
+    backbone = load_backbone(config.backbone, config.precision, base=config.init_base or None)
     whole = backbone.model.num_parameters()
     adapter, facts = attach_experts(backbone, study.folder(arm))
     loss = AnswerLoss(backbone, adapter)
     mixture = Mixture(config.data, 1, DEV_SEED, config.max_answer_chars, split="dev")
     rows, tasks = [], []
-    for i in count():
-        group = mixture[i]
+    for i in range(MOST_TRIED * study.rows):
+        group, picture = next(opened(mixture, i))
         (item,) = group.items
-        row = backbone.encode_answer(group.open(), item.task, item.question, item.answer)
+        row = backbone.encode_answer(picture, item.task, item.question, item.answer)
         if len(row.input_ids) - row.answer_start <= config.max_answer_tokens:
             rows.append(row)
             tasks.append(item.task)
         if len(rows) == study.rows:
             break
+    if not rows:
+        raise RowError(
+            f"no held-out answer is short enough: raise max_answer_tokens above {config.max_answer_tokens}"
+        )
     nats: list[float] = []
     for first in range(0, len(rows), BATCH_ROWS):
         batch = batch_of(backbone, [[row] for row in rows[first : first + BATCH_ROWS]])

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
-from torch import nn
 from tqdm import tqdm
 
 from smola_demo.adapter_files import save
@@ -32,12 +31,12 @@ from smola_demo.backbone.embedded import EmbeddedBackbone
 from smola_demo.backbone.quantization import mixed_precision
 from smola_demo.batches import examples, join, loader
 from smola_demo.cells import CellWordsLoss
-from smola_demo.config import HUB
 from smola_demo.data.mixture import Mixture
 from smola_demo.lora import save_lora
 from smola_demo.losses import AnswerLoss, VisualWordsLoss
-from smola_demo.model_card import terms_of, write_card
-from smola_demo.train_state import Done, load_state, save_state
+from smola_demo.model_card import called, terms_of, write_card
+from smola_demo.packing import opened
+from smola_demo.train_state import Done, load_state, save_state, what_counts
 from smola_demo.trainable import make_optimizer, make_trainable
 
 if TYPE_CHECKING:
@@ -73,8 +72,9 @@ def train(config: TrainConfig, resume: bool = False, quiet: bool = False) -> Tra
     Its state goes to `state_folder` every `save_every` steps; `resume` continues from there with the same
     data order. Under `accelerate launch` every process takes its share of each step's batches, and the
     main one writes. The loss of a step is one weighted mean over all its batches on all processes (see
-    `weight` of the losses): how they are split changes nothing, except for the contrast of "words", which
-    sees one batch at a time. Raises ConfigError, RowError, AdapterError or StateError with one sentence each.
+    `weight` of the losses): how they are split changes nothing, except in "words" and "cells", whose losses
+    compare the pictures of one batch. Raises ConfigError, RowError, AdapterError or StateError with one
+    sentence each.
     """
     start = time.monotonic()
     # Bare steps leave the experts without gradients; buffers are frozen, so there is nothing to send around.
@@ -85,7 +85,7 @@ def train(config: TrainConfig, resume: bool = False, quiet: bool = False) -> Tra
     mixed = mixed_precision(config.mixed_precision, torch.device("cpu" if on_cpu else "cuda"))
     accelerator = Accelerator(mixed_precision=mixed, cpu=on_cpu, kwargs_handlers=[spread])
     # Not the shipped connector where one is made: a config makes the same again.
-    base = None if config.stage == "experts" else config.init_base
+    base = (config.init_base or None) if config.stage == "experts" else config.init_base
     backbone = load_backbone(config.backbone, config.precision, str(accelerator.device), base=base)
     if isinstance(backbone, EmbeddedBackbone) and accelerator.device.type == "cpu":
         backbone.write_out_attention()
@@ -97,15 +97,15 @@ def train(config: TrainConfig, resume: bool = False, quiet: bool = False) -> Tra
     module = _loss(config, backbone, adapter)
     if isinstance(module, VisualWordsLoss | CellWordsLoss):
         params["log_sharpness"] = module.log_sharpness
-    average = Average(params, config.ema)
     loss_module, optimizer = accelerator.prepare(module, make_optimizer(config, params, accelerator.device))
     # Asked for before the first step: a source without development rows is told then, not after the last.
     held_out = Mixture(config.data, config.pack, DEV_SEED, config.max_answer_chars, split="dev")
     made: dict[str, Any] = {"mixed_precision": mixed}
     if config.shorten:
         made["visual_tokens_scaled_by"] = _shorten(config, backbone, held_out)
+    average = Average(params, config.ema)
     state = state_folder(config)
-    config_text = json.dumps(config.to_dict(), sort_keys=True)
+    config_text = what_counts(config, mixed, accelerator.num_processes)
     memory = optimizer.optimizer
     done = load_state(state, params, average.means, memory, config_text) if resume else Done()
     start -= done.seconds  # seconds count from the run's first start, pauses left out
@@ -167,7 +167,7 @@ def _loss(config: TrainConfig, backbone: Backbone, adapter: Adapter | None) -> L
 
 def _shorten(config: TrainConfig, backbone: Backbone, held_out: Mixture) -> float:
     """Make visual tokens of the development groups as long as words; returns the factor."""
-    pictures = [backbone.prepare(held_out[i].open()) for i in range(config.dev_groups)]
+    pictures = [backbone.prepare(next(opened(held_out, i))[1]) for i in range(config.dev_groups)]
     return connector.shorten(backbone.model, torch.stack(pictures).to(backbone.device))
 
 
@@ -190,9 +190,11 @@ def _everywhere(accelerator: Accelerator, value: torch.Tensor) -> float:
 
 
 def state_folder(config: TrainConfig) -> Path:
-    """Where a run keeps state and log: in its output where that is under runs/, else in runs/<its name>."""
+    """Where a run keeps state and log: in its output if that is under runs/, else at the same path there."""
     output = Path(config.output)
-    return output if output.parts[:1] == ("runs",) else Path("runs") / output.name
+    if output.parts[:1] == ("runs",):
+        return output
+    return Path("runs") / (output.name if output.is_absolute() or ".." in output.parts else output)
 
 
 def _warm_cosine(step: int, config: TrainConfig) -> float:
@@ -213,16 +215,17 @@ def _grouped(batches: Iterable[AnyBatch], size: int) -> Iterable[list[AnyBatch]]
 
 
 @torch.no_grad()
-def _dev_loss(config: TrainConfig, backbone: Backbone, module: nn.Module, held_out: Mixture) -> float:
+def _dev_loss(config: TrainConfig, backbone: Backbone, module: Loss, held_out: Mixture) -> float:
     """Mean loss over development groups: the same mixture, on rows and drawings that training never sees."""
     groups = config.dev_groups
     items = examples(config, backbone, held_out, groups)
-    losses = []
+    total = weight = 0.0
     for first in range(0, groups, config.batch_size):
         own = range(first, min(groups, first + config.batch_size))
         batch = join(config, backbone, [items[i] for i in own])
-        losses.append(float(module(batch.to(backbone.device))))
-    return sum(losses) / len(losses)
+        total += float(module(batch.to(backbone.device))) * module.weight(batch)
+        weight += module.weight(batch)
+    return total / weight
 
 
 class _Log:
@@ -253,11 +256,6 @@ class _Log:
             file.write(json.dumps(line) + "\n")
 
 
-def _source(name: str) -> str:
-    """What a model card calls a source: a file goes by its folder."""
-    return name if name.startswith(HUB) else Path(name).parent.name or name
-
-
 def _write(
     config: TrainConfig,
     backbone: Backbone,
@@ -279,9 +277,9 @@ def _write(
         **({"ema": config.ema} if config.ema else {}),
         "device": str(backbone.device),
         "parameters": sum(p.numel() for p in parts.params.values()),
-        "data": [_source(source.name) for source in config.data],
+        "data": [called(source.name) for source in config.data],
         "tasks": list(tasks),
-        "terms": [terms_of(_source(source.name)) for source in config.data],
+        "terms": [terms_of(source.name) for source in config.data],
         **({"init_experts": config.init_experts} if config.init_experts else {}),
         **made,
     }

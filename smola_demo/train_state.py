@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    from smola_demo.config import TrainConfig
+
 STATE_NAME = "state.safetensors"
 STEP = "step"  # the only thing an optimizer remembers that is no tensor, or one on the CPU
+FREE_TO_CHANGE = frozenset({"about", "num_workers", "save_every"})
 PARAMETER, MEAN = "parameter", "mean"  # all other kinds of tensors are the optimizer's
 
 
@@ -37,6 +40,14 @@ class Done(NamedTuple):
     step: int = 0
     seconds: float = 0.0
     losses: tuple[float, ...] = ()
+
+
+def what_counts(config: TrainConfig, mixed_precision: str, processes: int) -> str:
+    """As JSON, what two runs must share for one to go on where the other stopped: what "auto" came to counts,
+    how data are loaded and how often a state is saved does not.
+    """
+    values = config.to_dict() | {"mixed_precision": mixed_precision, "processes": processes}
+    return json.dumps({k: v for k, v in values.items() if k not in FREE_TO_CHANGE}, sort_keys=True)
 
 
 def save_state(

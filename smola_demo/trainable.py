@@ -44,6 +44,8 @@ def make_trainable(config: TrainConfig, backbone: Backbone) -> Trainable:
     Raises AdapterError, ExpertsError or ConfigError with one sentence: nothing to start from, or made for
     another base.
     """
+    if config.init_base and backbone.state:  # it was laid over the model when that was loaded
+        raise ConfigError(f"no base at {config.init_base} to start from: train it first, or name another")
     if config.stage == "experts" and config.method == "lora":
         return _lora(config, backbone)
     experts = config.stage == "experts" or bool(config.experts_output)
@@ -100,8 +102,6 @@ def _connector(config: TrainConfig, backbone: Backbone) -> dict[str, nn.Paramete
     """The connector, anew or from `init_base`, and the late blocks of the tower if it is tuned."""
     if not config.init_base:
         connector.start(backbone.model, config.seed)
-    elif backbone.state:  # it was laid over the model when that was loaded
-        raise ConfigError(f"no base at {config.init_base} to start from: train it first, or name another")
     late = backbone.model.model.vision_tower.late_parameters() if config.tune_vision else set[str]()
     params = {}
     for name, parameter in backbone.model.named_parameters():

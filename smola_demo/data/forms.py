@@ -33,7 +33,9 @@ class Page:
     hand_ink: ground.RGB
 
 
-def _page(rng: random.Random, split: str, size: tuple[int, int], *, mono: bool) -> Page:
+def _page(
+    rng: random.Random, split: str, size: tuple[int, int], *, mono: bool, spelled: bool = False
+) -> Page:
     shade = rng.randint(225, 255)
     paper = (shade, shade, shade - rng.randint(0, 14))
     image = (
@@ -45,7 +47,7 @@ def _page(rng: random.Random, split: str, size: tuple[int, int], *, mono: bool) 
     face = fonts.pick(rng, split, mono=True if mono and rng.random() < 0.6 else None)
     ink, hand_ink = (dark, dark, dark + rng.choice((0, 0, 50))), (20, 30, rng.choice((40, 150)))
     hand = face if mono else fonts.pick(rng, split)
-    return Page(image, Pen(image), face, ink, hand, hand_ink)
+    return Page(image, Pen(image, spelled), face, ink, hand, hand_ink)
 
 
 def _write(
@@ -58,12 +60,12 @@ def _write(
     page.pen.text(spot, text, font=face, fill=page.ink, anchor=anchor)
 
 
-def _receipt(rng: random.Random, split: str, data: ReceiptData, lines: list[Entry]) -> Page:
+def _receipt(rng: random.Random, split: str, data: ReceiptData, lines: list[Entry], *, spelled: bool) -> Page:
     """A till receipt or a part of one: each entry on its line, amounts at the right edge."""
     letter = rng.randint(13, 16)
     longest = max(len(entry.left) + len(entry.right) + (2 if entry.right else 0) for entry in lines)
     width = int(min(340, max(220, longest * letter * 0.56 + 24)))
-    page = _page(rng, split, (width, 20 + len(lines) * (letter + _LINE_GAP)), mono=True)
+    page = _page(rng, split, (width, 20 + len(lines) * (letter + _LINE_GAP)), mono=True, spelled=spelled)
     centered = rng.random() < 0.6
     y = 10
     for entry in lines:
@@ -122,7 +124,7 @@ def generate(seed: int, split: str = "train") -> Scene:
             qa = [QA("read", None, ("\n".join(entry.text for entry in lines),))]
         else:
             qa = questions(rng, data.asked)
-        page = _receipt(rng, split, data, lines)
+        page = _receipt(rng, split, data, lines, spelled=layout == "crop")
     else:
         form = invent_form(rng)
         page = _form(rng, split, form, layout)

@@ -92,7 +92,7 @@ class Mark(NamedTuple):
 class Scene:
     """One drawn picture with its questions; `traits` name the layout and fonts it was drawn with.
 
-    marks   what lies where, in reading order; empty for pictures that do not tell
+    marks   what lies where, text in reading order; empty for pictures that do not tell
     """
 
     image: Image.Image

@@ -20,12 +20,14 @@ SHORTEST_WORD = 3  # letters; anything shorter, and all that holds a digit or a 
 class Pen(ImageDraw.ImageDraw):
     """Pillow's pen on an RGB picture; `written` holds a mark for all that `text` has put on it, in any order.
 
-    A word is one mark, as it would stand in a sentence; numbers, dates and codes are a mark a letter.
+    A word is one mark, as it would stand in a sentence; numbers, dates and codes are a mark a letter, and so
+    is everything on a page that is `spelled`, to be read out.
     """
 
-    def __init__(self, image: Image.Image) -> None:
+    def __init__(self, image: Image.Image, spelled: bool = False) -> None:
         super().__init__(image)
         self.size = image.size
+        self.spelled = spelled
         self.written: list[Mark] = []
 
     def text(
@@ -42,7 +44,7 @@ class Pen(ImageDraw.ImageDraw):
         offset = 0
         for word in text.split(" "):
             bare = word.rstrip(":,.!?")
-            if bare.isalpha() and len(bare) >= SHORTEST_WORD:
+            if bare.isalpha() and len(bare) >= SHORTEST_WORD and not self.spelled:
                 pieces = [(f" {bare}", offset, offset + len(bare))]
             else:
                 pieces = [(letter, offset + i, offset + i + 1) for i, letter in enumerate(word)]
