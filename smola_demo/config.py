@@ -200,7 +200,6 @@ class TrainConfig(JsonConfig):
     With `shorten` it starts with visual tokens as long as words (`backbone.connector.shorten`).
 
     `mixed_precision` "auto" is bf16 where the device has it in hardware, else no.
-
     For small cards: `gradient_checkpointing` keeps only the inputs of the language model's layers and runs
     them again in backward; the optimizers in 8 bit hold a quarter of AdamW's state, the paged one moves it
     to the host where a GPU runs short. `bucket` batches at a time are filled by length, so that less is

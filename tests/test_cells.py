@@ -24,6 +24,7 @@ from smola_demo.config import DataSource
 from smola_demo.data import GENERATORS, fonts, ground
 from smola_demo.data.mixture import Group, Mixture
 from smola_demo.data.row import Mark
+from smola_demo.data.shapes import OUTLINES
 from smola_demo.data.writing import Pen
 
 CELLS = 64
@@ -126,6 +127,26 @@ def test_marks_of_one_cell_share_it_and_the_first_weighs_most():
     assert all(sum(named.values()) == pytest.approx(1) for named in picture.cells.values())
 
 
+def test_a_word_of_several_tokens_shares_its_weight_among_them():
+    """The tiny tokenizer has a token a letter; the words of one mark weigh alike, however long."""
+    backbone = tiny_backbone()
+    (cell,) = [c for c in picture_of(backbone, [Mark(("ab", "c"), 0.5, 0.5)]).cells.values() if len(c) > 1]
+    a, b, c = (first_id(backbone, letter) for letter in "abc")
+    assert cell == pytest.approx({a: 0.25, b: 0.25, c: 0.5})
+
+
+def test_the_real_words_of_a_cell_are_not_its_background():
+    """One token each, and none the background's: what marks of shapes and letters say can be told apart."""
+    tokenizer = load_backbone("embedded").tokenizer
+    forms = {f" {form}" for form in OUTLINES}
+    words = [NOTHING, *forms, *(f" {color}" for color in ground.COLORS), *"aZ09.€"]
+    ids = {word: tokenizer(word, add_special_tokens=False)["input_ids"] for word in words}
+    one = [word for word in words if len(ids[word]) == 1]
+    assert NOTHING in one
+    assert len(one) > 0.8 * len(words), set(words) - set(one)
+    assert len({ids[word][0] for word in one}) == len(one)
+
+
 def test_a_batch_holds_each_word_once_and_draws_the_same_others_again():
     backbone = tiny_backbone()
     pictures = [picture_of(backbone, [Mark(("a",), 0.1, 0.1)]), picture_of(backbone, [])]
@@ -149,7 +170,7 @@ def test_equals_loops_over_cells_and_words():
     visual = model.multi_modal_projector(model.vision_tower(batch.pixel_values).hidden_states[-1]).double()
     words = backbone.model.get_input_embeddings().weight.double()
     middle, sharpness = words.mean(0), float(loss.log_sharpness.detach().exp())
-    by_kind = {True: [], False: []}
+    by_kind = {True: [[], []], False: [[], []]}
     for b, picture in enumerate(pictures[:2]):
         for cell, named in picture.cells.items():
             token = visual[b, cell] - middle
@@ -159,8 +180,9 @@ def test_equals_loops_over_cells_and_words():
                 strength[word] = math.exp(sharpness * float(token @ row / (token.norm() * row.norm())))
             whole = sum(strength.values())
             nats = -sum(share * math.log(strength[word] / whole) for word, share in named.items())
-            by_kind[first_id(backbone, NOTHING) in named].append(nats)
-    expected = sum(sum(nats) / len(nats) for nats in by_kind.values()) / 2
+            by_kind[first_id(backbone, NOTHING) in named][b].append(nats)
+    means = [sum(nats) / len(nats) for of_picture in by_kind.values() for nats in of_picture]
+    expected = sum(means) / 4
     assert float(loss(batch).detach()) == pytest.approx(expected, rel=1e-4)
 
 
@@ -174,6 +196,8 @@ def test_pictures_that_do_not_tell_are_held_to_what_they_were():
         backbone.model.model.multi_modal_projector.linear_2.bias.mul_(1.1)
     assert float(loss(batch).detach()) == pytest.approx(KEPT_WEIGHT * 0.01, rel=1e-3)
     assert [name for name, p in loss.named_parameters() if p.requires_grad] == ["log_sharpness"]
+    loss(batch).backward()
+    assert loss.log_sharpness.grad == 0, "without a part in the loss, processes would wait for it"
 
 
 def test_a_batch_of_one_kind_of_cell_counts_whole():

@@ -48,6 +48,14 @@ def test_the_same_arm_twice_is_the_same_and_a_larger_one_is_larger(here):
     assert one["share"] == one["parameters"] / tiny_backbone().model.num_parameters()
 
 
+def test_a_result_of_another_config_is_refused(here):
+    run(study(one={}), say=lambda _: None, quiet=True)
+    with pytest.raises(ConfigError, match=r"arm\.json is the result of another config"):
+        run(study(one={"steps": 2}), say=lambda _: None, quiet=True)
+    with pytest.raises(ConfigError, match="share a folder"):
+        study(**{"a b": {}, "a-b": {}})
+
+
 def test_a_finished_arm_is_not_run_again_and_a_stopped_one_goes_on(here, monkeypatch):
     run(study(one={}), say=lambda _: None, quiet=True)
     before = len(here)

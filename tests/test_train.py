@@ -23,8 +23,8 @@ from smola_demo.config import ConfigError, TrainConfig
 from smola_demo.data.row import RowError, held_out
 from smola_demo.engine import Engine
 from smola_demo.experts import ExpertsError
-from smola_demo.model_card import write_card
-from smola_demo.train import train
+from smola_demo.model_card import terms_of, write_card
+from smola_demo.train import state_folder, train
 from smola_demo.train_state import StateError
 
 BIAS = "model.multi_modal_projector.linear_1.bias"
@@ -64,7 +64,9 @@ def weights(folder: str) -> dict[str, torch.Tensor]:
 def test_experts_learn_and_the_backbone_stays(here):
     before = tiny_backbone().model.state_dict()
     result = train(config(steps=40, data=[{"name": "shapes", "tasks": ["count"]}]), quiet=True)
-    losses = [json.loads(line)["loss"] for line in Path("runs/experts/log.jsonl").read_text().splitlines()]
+    losses = [
+        json.loads(line)["loss"] for line in Path("runs/out/experts/log.jsonl").read_text().splitlines()
+    ]
     assert losses[-1] < 0.8 * losses[0]
     assert result.samples == 80
     assert result.dev_loss > 0
@@ -319,13 +321,43 @@ def test_a_broken_run_resumes_to_the_same_end(here, monkeypatch, routing):
         torch.testing.assert_close(resumed[name], value, atol=1e-6, rtol=0)
 
 
-def test_resume_says_why_it_cannot(here):
+def test_only_what_our_generators_drew_has_our_licence():
+    assert terms_of("charts") == "`charts`, drawn by smola_demo: Apache-2.0"
+    assert terms_of("mine/charts/rows.jsonl") == "`charts`, terms: ask whoever made it"
+    assert terms_of("hub:owner/name") == "`hub:owner/name`, terms: ask whoever made it"
+
+
+def test_runs_of_one_name_in_two_folders_keep_their_own_state():
+    folders = {
+        output: state_folder(config(output=output))
+        for output in ("a/experts", "b/experts", "runs/experts", "/tmp/experts", "../experts")
+    }
+    told = [str(folder) for folder in folders.values()]
+    assert told == ["runs/a/experts", "runs/b/experts", *["runs/experts"] * 3]
+
+
+def test_experts_may_be_made_for_another_base_than_the_shipped_one(here):
+    train(config(stage="align", output="out/base", steps=1), quiet=True)
+    train(config(init_base="out/base", steps=1), quiet=True)
+    assert read_config("out/experts")[1]["revision"] == connector.revision_of(Path("out/base"))
+    train(config(output="out/other", steps=1), quiet=True)
+    assert read_config("out/other")[1]["revision"] != connector.revision_of(Path("out/base"))
+    with pytest.raises(ConfigError, match="no base at out/none"):
+        train(config(init_base="out/none", steps=1), quiet=True)
+
+
+def test_resume_says_why_it_cannot(here, monkeypatch):
     with pytest.raises(StateError, match="nothing to resume"):
         train(config(), resume=True, quiet=True)
     train(config(), quiet=True)
     with pytest.raises(StateError, match="learning_rate"):
         train(config(learning_rate=0.5), resume=True, quiet=True)
-    Path("runs/experts/state.safetensors").write_bytes(b"half a file")
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "mixed_precision", lambda *_: "bf16")
+        with pytest.raises(StateError, match="mixed_precision = 'no', this run has 'bf16'"):
+            train(config(), resume=True, quiet=True)
+    train(config(about="the same in other words", save_every=3), resume=True, quiet=True)
+    Path("runs/out/experts/state.safetensors").write_bytes(b"half a file")
     with pytest.raises(StateError, match="delete it"):
         train(config(), resume=True, quiet=True)
 

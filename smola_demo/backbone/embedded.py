@@ -40,7 +40,7 @@ class EmbeddedBackbone(Backbone):
     """A LLaVA-style model with the chat format of SmolLM2 and one square grid of visual tokens per image."""
 
     packs = True
-    spelled = frozenset({"read"})  # its visual tokens say letters; to copy them needs no spelling of words
+    spelled = frozenset({"read"})  # of what is read out, visual tokens say letters, to be copied
     _seen: SeenPictures = field(default_factory=SeenPictures, repr=False)
 
     @property
