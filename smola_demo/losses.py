@@ -62,8 +62,7 @@ class AnswerLoss(nn.Module):
             return self._cross_entropy(batch)
 
     def _cross_entropy(self, batch: PackedBatch | Batch) -> Tensor:
-        adds = self._adds_masks and isinstance(batch, PackedBatch)
-        inputs = batch.added() if adds else batch.inputs
+        inputs = batch.added() if isinstance(batch, PackedBatch) and self._adds_masks else batch.inputs
         hidden = self.model.base_model(**inputs, use_cache=False).last_hidden_state
         targets = batch.labels[:, 1:]
         scored = targets != IGNORED  # the vocabulary is wide: only answer positions are worth its product

@@ -222,7 +222,7 @@ def _dev_loss(config: TrainConfig, backbone: Backbone, module: Loss, held_out: M
     total = weight = 0.0
     for first in range(0, groups, config.batch_size):
         own = range(first, min(groups, first + config.batch_size))
-        batch = join(config, backbone, [items[i] for i in own])
+        batch: Any = join(config, backbone, [items[i] for i in own])
         total += float(module(batch.to(backbone.device))) * module.weight(batch)
         weight += module.weight(batch)
     return total / weight

@@ -116,7 +116,7 @@ def test_a_mixture_no_run_could_use_is_refused(values: dict, message: str):
     [
         ({"stage": "tune"}, "stage must be one of words, cells, align, experts, not 'tune'"),
         ({"stage": "words", "batch_size": 3}, "words needs a batch_size of 4 at least"),
-        ({"tune_vision": True}, "tune_vision is not for the stage experts"),
+        ({"stage": "experts", "tune_vision": True}, "tune_vision is not for the stage experts"),
         ({"mixed_precision": "fp16"}, "mixed_precision must be one of no, auto, bf16, not 'fp16'"),
         ({"output": ""}, "output is empty"),
         ({"data": []}, "data is empty"),

@@ -247,7 +247,7 @@ def test_a_tuned_tower_stays_in_the_base_of_later_stages(here):
 
 def test_words_bring_pictures_near_what_is_said_of_them(here):
     train(config(stage="words", output="out/base", steps=30, batch_size=8), quiet=True)
-    losses = [json.loads(line)["loss"] for line in Path("runs/base/log.jsonl").read_text().splitlines()]
+    losses = [json.loads(line)["loss"] for line in Path("runs/out/base/log.jsonl").read_text().splitlines()]
     assert sum(losses[-5:]) < 0.97 * sum(losses[:5])
     assert "sharpness" not in load_file("out/base/model.safetensors")
 
@@ -255,7 +255,7 @@ def test_words_bring_pictures_near_what_is_said_of_them(here):
 def test_cells_learn_what_lies_in_them(here):
     data = [{"name": "words"}]
     train(config(stage="cells", output="out/base", steps=30, batch_size=4, data=data), quiet=True)
-    losses = [json.loads(line)["loss"] for line in Path("runs/base/log.jsonl").read_text().splitlines()]
+    losses = [json.loads(line)["loss"] for line in Path("runs/out/base/log.jsonl").read_text().splitlines()]
     assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
     assert all("multi_modal_projector" in name for name in load_file("out/base/model.safetensors"))
 

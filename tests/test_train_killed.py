@@ -57,9 +57,9 @@ def run(fresh, folder: Path, step: int = 0, delay: float = 0.0, *more: str) -> i
 
 def ended(folder: Path) -> tuple[dict[str, torch.Tensor], list[float]]:
     """Parameters and what AdamW remembers of each, at the end; the loss of every step."""
-    log = [json.loads(line) for line in (folder / "runs/base/log.jsonl").read_text().splitlines()]
+    log = [json.loads(line) for line in (folder / "runs/out/base/log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in log] == list(range(1, STEPS + 1)), "each step stands once in the log"
-    return load_file(folder / "runs/base" / STATE_NAME), [line["loss"] for line in log]
+    return load_file(folder / "runs/out/base" / STATE_NAME), [line["loss"] for line in log]
 
 
 @pytest.mark.slow
@@ -72,7 +72,7 @@ def test_ten_kills_change_nothing(tmp_path, fresh):
     rng = random.Random()
     moments = sorted(rng.sample(range(2, STEPS - 25), KILLS))
     for step in moments:
-        more = ["--resume"] if (tmp_path / "killed/runs/base" / STATE_NAME).exists() else []
+        more = ["--resume"] if (tmp_path / "killed/runs/out/base" / STATE_NAME).exists() else []
         delay = rng.uniform(0, 0.05)
         assert run(fresh, tmp_path / "killed", step, delay, *more) == -signal.SIGKILL, f"{moments}, {delay}"
     assert run(fresh, tmp_path / "killed", 0, 0.0, "--resume") == 0

@@ -59,14 +59,14 @@ def test_a_broken_run_ends_as_the_whole_one_does(here, monkeypatch, values):
         with pytest.raises(KeyboardInterrupt):
             train(config("broken", **values), quiet=True)
     train(config("broken", **values), resume=True, quiet=True)
-    for path in (f"runs/{{}}/{STATE_NAME}", f"out/{{}}/{WEIGHTS_NAME}"):
+    for path in (f"runs/out/{{}}/{STATE_NAME}", f"out/{{}}/{WEIGHTS_NAME}"):
         whole, broken = (load_file(path.format(name)) for name in ("whole", "broken"))
         assert whole.keys() == broken.keys()
         for name, value in whole.items():
             assert torch.equal(broken[name], value), name
     losses = [read_config(f"out/{name}")[1]["dev_loss"] for name in ("whole", "broken")]
     assert losses[0] == losses[1]
-    kinds = {name.partition("/")[0] for name in load_file(f"runs/whole/{STATE_NAME}")}
+    kinds = {name.partition("/")[0] for name in load_file(f"runs/out/whole/{STATE_NAME}")}
     assert ("mean" in kinds) == ("ema" in values)
     assert ("absmax1" in kinds) == ("optimizer" in values)
 
@@ -75,7 +75,7 @@ def test_eight_bits_follow_adamw(here):
     """The same run with both: after some steps they are near each other and far from where they began."""
     for name in ("adamw", "adamw8bit"):
         train(config(name, optimizer=name, learning_rate=1e-3), quiet=True)
-    exact, near = (load_file(f"runs/{name}/{STATE_NAME}") for name in ("adamw", "adamw8bit"))
+    exact, near = (load_file(f"runs/out/{name}/{STATE_NAME}") for name in ("adamw", "adamw8bit"))
     moved = gone = 0.0
     for name, value in exact.items():
         if name.endswith(".B") and name.startswith("parameter/"):
@@ -103,7 +103,7 @@ def test_the_mean_is_what_is_saved_and_judged(here):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "Average", Watched)
         train(config("mean", ema=0.8), quiet=True)
-    state, saved = load_file(f"runs/mean/{STATE_NAME}"), load_file(f"out/mean/{WEIGHTS_NAME}")
+    state, saved = load_file(f"runs/out/mean/{STATE_NAME}"), load_file(f"out/mean/{WEIGHTS_NAME}")
     for name, last in steps[-1].items():
         if not name.endswith(".B"):
             continue

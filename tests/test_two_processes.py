@@ -70,7 +70,7 @@ def test_two_processes_train_as_one_does(tmp_path):
         (folder / "run.json").write_text(json.dumps(config))
         result = launch(folder, count, "train", "run.json")
         assert result["samples_per_s"] * result["seconds"] == pytest.approx(24), "processes came together"
-        log = (folder / "runs/base/log.jsonl").read_text().splitlines()
+        log = (folder / "runs/out/base/log.jsonl").read_text().splitlines()
         losses[name] = [json.loads(line)["loss"] for line in log]
         weights[name] = load_file(folder / "out/base/model.safetensors")
         assert result["final_loss"] == pytest.approx(sum(losses[name]) / 6)

@@ -133,7 +133,7 @@ def _exists(rng: random.Random, shapes: Sequence[Shape]) -> QA:
             apart = [pair for pair in mixed if pair not in {(s.form, s.color) for s in shapes}]
             form, color = rng.choice(apart) if apart else (form, color)
     noun = (form, f"{color} {either(rng, 'shape|object')}", f"{color} {form}")[level]
-    negative = rng.random() < 0.2
+    negative = rng.random() < 0.35
     phrase = either(rng, _NEGATIVE if negative else _POSITIVE)
     picture = either(rng, "image|picture")
     question = phrase.format(a=article(noun), noun=noun, many=plural(noun), picture=picture)
