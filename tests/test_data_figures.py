@@ -68,7 +68,7 @@ def test_bars_are_as_long_as_their_values():
     image = charts.Image.new("RGB", (256, 256), style.paper)
     rng = random.Random(0)
     rng.random = lambda: 0.0  # one colour for all bars
-    charts._sideways(rng, charts.ImageDraw.Draw(image), data, style, (4, 10, 250, 250))
+    charts._sideways(rng, charts.Pen(image), data, style, (4, 10, 250, 250))
     blue = (np.asarray(image) == (0, 0, 255)).all(axis=2).sum(axis=1)
     assert blue[:125].max() / blue[135:].max() == pytest.approx(3.0, rel=0.05)
 
