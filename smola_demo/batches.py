@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import math
 import random
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import DataLoader, Dataset
 
 from smola_demo.cells import CellPictures, cell_batch
 from smola_demo.data.mixture import Mixture
+from smola_demo.data.row import RowError
 from smola_demo.packing import Rows, batch_of, length_of
 
 if TYPE_CHECKING:
@@ -51,6 +53,8 @@ class Windows(Dataset[list["AnyBatch"]]):
         self._config, self._backbone, self._world, self._rank = config, backbone, world, rank
         self._batches = config.steps * config.gradient_accumulation
         mixture = Mixture(config.data, config.pack, config.seed, config.max_answer_chars)
+        for what in mixture.left_out:
+            warnings.warn(f"left out of the training: {what}", stacklevel=2)
         groups = self._batches * config.batch_size * world
         self._items = examples(config, backbone, mixture, groups)
 
@@ -73,7 +77,10 @@ class Windows(Dataset[list["AnyBatch"]]):
 def loader(
     config: TrainConfig, backbone: Backbone, done: int, world: int = 1, rank: int = 0
 ) -> Iterator[AnyBatch]:
-    """Micro-batches of process `rank` from optimizer step `done` on; all `world` read the stream in order."""
+    """Micro-batches of process `rank` from optimizer step `done` on; all `world` read the stream in order.
+
+    Raises RowError, in one sentence, where the data gives nothing to learn.
+    """
     windows = Windows(config, backbone, world, rank)
     first, used = divmod(done * config.gradient_accumulation, config.bucket)
     coming = DataLoader(
@@ -85,6 +92,9 @@ def loader(
         multiprocessing_context="fork" if config.num_workers else None,  # workers share the live backbone
         persistent_workers=config.num_workers > 0,
     )
-    for batches in coming:
-        yield from batches[used:]
-        used = 0
+    try:
+        for batches in coming:
+            yield from batches[used:]
+            used = 0
+    except RowError as error:  # of a worker it comes with that process's traceback
+        raise RowError(str(error).rstrip().rpartition("RowError: ")[2]) from None

@@ -121,8 +121,12 @@ def test_rows_of_a_picture_travel_together_and_long_answers_are_left_out_not_cut
         ("chart", "So ___%.", "39"),
     }
     assert all(len(mixture[i].items) == 3 for i in range(10))
+    assert mixture.left_out == [
+        f"1 of 4 rows of {path}, whose answers are longer than max_answer_chars (120)"
+    ]
     longer = Mixture([DataSource(path, tasks=("read",))], pack=9, max_answer_chars=200)
     assert answers(longer[0]) == ["x" * 121]
+    assert longer.left_out == []
 
 
 def test_pack_is_the_most_items(tmp_path):

@@ -78,6 +78,7 @@ class Mixture:
     dev_share, salt   the share of each file's pictures kept for development (see `split_by_image`)
     split             "train", or "dev" for the kept share and the generators' development drawings
 
+    `left_out` tells, file by file, how many rows of the split are left out for their long answers.
     Raises RowError when a file is missing, broken, or has nothing left after the filters.
     """
 
@@ -110,6 +111,7 @@ class Mixture:
         self.seed, self.pack, self.max_answer_chars, self.split = seed, pack, max_answer_chars, split
         self._sources = tuple(sources)
         self._counts = _shares([source.weight for source in sources])
+        self.left_out: list[str] = []
         self._files: dict[int, list[list[Row]]] = {}
         for s, source in enumerate(sources):
             if source.name not in GENERATORS:
@@ -176,13 +178,17 @@ class Mixture:
                 f"{source.name} has no captions to derive questions from: it needs photographs with four or "
                 "more captions each; leave its derive out."
             )
-        kept = [
+        wanted = [
             row
             for row in (*rows, *derived)
-            if row.kind not in SKIPPED_KINDS
-            and (not source.tasks or row.task in source.tasks)
-            and any(self._fits(answer) for answer in row.answers)
+            if row.kind not in SKIPPED_KINDS and (not source.tasks or row.task in source.tasks)
         ]
+        kept = [row for row in wanted if any(self._fits(answer) for answer in row.answers)]
+        if long := len(wanted) - len(kept):
+            self.left_out.append(
+                f"{long} of {len(wanted)} rows of {source.name}, whose answers are longer than "
+                f"max_answer_chars ({self.max_answer_chars})"
+            )
         if not kept:
             raise RowError(
                 f"{source.name} has no {self.split} row left: check its tasks and max_answer_chars, and the "

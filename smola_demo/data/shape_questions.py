@@ -133,7 +133,7 @@ def _exists(rng: random.Random, shapes: Sequence[Shape]) -> QA:
             apart = [pair for pair in mixed if pair not in {(s.form, s.color) for s in shapes}]
             form, color = rng.choice(apart) if apart else (form, color)
     noun = (form, f"{color} {either(rng, 'shape|object')}", f"{color} {form}")[level]
-    negative = rng.random() < 0.35
+    negative = rng.random() < 0.4
     phrase = either(rng, _NEGATIVE if negative else _POSITIVE)
     picture = either(rng, "image|picture")
     question = phrase.format(a=article(noun), noun=noun, many=plural(noun), picture=picture)
@@ -172,7 +172,7 @@ def ask(rng: random.Random, shapes: Sequence[Shape], background: str) -> tuple[Q
 
     `background` names its colour, or is empty where no one word fits.
     """
-    askers = list(_ASKERS)
+    askers = [*_ASKERS, _exists] if len(shapes) == 1 else list(_ASKERS)
     rng.shuffle(askers)
     found = [qa for asker in askers if (qa := asker(rng, shapes))]
     if background:
