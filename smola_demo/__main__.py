@@ -12,8 +12,11 @@ import json
 import os
 import re
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
 
 from smola_demo import __version__, commands, offline_commands, processes
 from smola_demo.config import GROUPS, PRECISIONS
@@ -247,11 +250,26 @@ def _bytes(text: str) -> int:
     return round(float(match[1]) * {"M": 1e6, "G": 1e9}[match[2].upper()])
 
 
+def _tell(
+    message: Any, category: Any, filename: str, lineno: int, file: Any = None, line: Any = None
+) -> None:
+    """A warning of ours as one sentence above a progress bar, any other as Python shows it."""
+    ours = Path(filename).is_relative_to(Path(__file__).parent)
+    text = (
+        f"smola_demo: {message}"
+        if ours
+        else warnings.formatwarning(message, category, filename, lineno, line)
+    )
+    tqdm.write(text.rstrip(), file=file or sys.stderr)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     options = build_parser().parse_args(arguments)
     try:
-        result: dict[str, Any] = options.run(options)
+        with warnings.catch_warnings():
+            warnings.showwarning = _tell
+            result: dict[str, Any] = options.run(options)
     except (ValueError, OSError) as error:  # every error of ours is a ValueError with one sentence
         print(f"smola_demo: {error}", file=sys.stderr)
         return 1

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import DataLoader, Dataset
 
-from smola_demo.cells import CellPictures, cell_batch
+from smola_demo.cells import CellPictures
 from smola_demo.data.mixture import Mixture
 from smola_demo.data.row import RowError
-from smola_demo.packing import Rows, batch_of, length_of
+from smola_demo.packing import Rows, length_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from smola_demo.backbone.base import Backbone, Batch
     from smola_demo.cells import CellBatch
@@ -28,18 +28,14 @@ if TYPE_CHECKING:
     AnyBatch = PackedBatch | CellBatch | Batch
 
 
-def examples(config: TrainConfig, backbone: Backbone, mixture: Mixture, length: int) -> Any:
-    """What the stage learns from, one item a picture: the rows asked about it, or what lies where in it."""
+def examples(config: TrainConfig, backbone: Backbone, mixture: Mixture, length: int) -> Rows | CellPictures:
+    """What the stage learns from, one item a picture: the rows asked about it, or what lies where in it.
+
+    Its `join` makes a batch of some of them.
+    """
     if config.stage == "cells":
         return CellPictures(backbone, mixture, length)
     return Rows(backbone, mixture, config.max_answer_tokens, length)
-
-
-def join(config: TrainConfig, backbone: Any, items: Sequence[Any]) -> AnyBatch:
-    """A batch of such items, on the CPU."""
-    if config.stage == "cells":
-        return cell_batch(items, backbone.grid**2, backbone.model.config.text_config.vocab_size)
-    return batch_of(backbone, items)
 
 
 class Windows(Dataset[list["AnyBatch"]]):
@@ -56,7 +52,7 @@ class Windows(Dataset[list["AnyBatch"]]):
         for what in mixture.left_out:
             warnings.warn(f"left out of the training: {what}", stacklevel=2)
         groups = self._batches * config.batch_size * world
-        self._items = examples(config, backbone, mixture, groups)
+        self._items: Any = examples(config, backbone, mixture, groups)
 
     def __len__(self) -> int:
         return math.ceil(self._batches / self._config.bucket)
@@ -71,7 +67,7 @@ class Windows(Dataset[list["AnyBatch"]]):
         if bucket > 1 and self._config.stage in ("align", "experts"):  # the others run no text
             groups.sort(key=lambda rows: length_of(self._backbone, rows))
             random.Random(f"{self._config.seed}/{window}").shuffle(order)
-        return [join(self._config, self._backbone, groups[i * size : (i + 1) * size]) for i in order]
+        return [self._items.join(groups[i * size : (i + 1) * size]) for i in order]
 
 
 def loader(

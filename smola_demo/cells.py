@@ -77,6 +77,11 @@ class CellPictures(Dataset[CellPicture]):
         cells = self._cells(group.marks) if group.marks else None
         return CellPicture(self._backbone.prepare(image), cells)
 
+    def join(self, pictures: Sequence[CellPicture]) -> CellBatch:
+        """A batch on the CPU."""
+        words = self._backbone.model.config.text_config.vocab_size
+        return cell_batch(pictures, self._backbone.grid**2, words)
+
     def _cells(self, marks: Sequence[Mark]) -> dict[int, dict[int, float]]:
         """What lies in one cell shares it: the k-th mark there weighs 1/k, so that order shows."""
         side = self._backbone.grid

@@ -148,6 +148,10 @@ class Rows(Dataset[list["Encoded"]]):
                 return rows
         raise RowError(f"no answer of the data is short enough: raise max_answer_tokens above {self._limit}")
 
+    def join(self, groups: Sequence[Sequence[Encoded]]) -> PackedBatch | Batch:
+        """A batch on the CPU."""
+        return batch_of(self._backbone, groups)
+
     def _encode(self, group: Group, picture: Image) -> list[Encoded]:
         image = self._backbone.prepare(picture)
         rows = []

@@ -29,7 +29,7 @@ from smola_demo.averaging import Average
 from smola_demo.backbone import connector, load_backbone
 from smola_demo.backbone.embedded import EmbeddedBackbone
 from smola_demo.backbone.quantization import mixed_precision
-from smola_demo.batches import examples, join, loader
+from smola_demo.batches import examples, loader
 from smola_demo.cells import CellWordsLoss
 from smola_demo.data.mixture import Mixture
 from smola_demo.lora import save_lora
@@ -218,11 +218,11 @@ def _grouped(batches: Iterable[AnyBatch], size: int) -> Iterable[list[AnyBatch]]
 def _dev_loss(config: TrainConfig, backbone: Backbone, module: Loss, held_out: Mixture) -> float:
     """Mean loss over development groups: the same mixture, on rows and drawings that training never sees."""
     groups = config.dev_groups
-    items = examples(config, backbone, held_out, groups)
+    items: Any = examples(config, backbone, held_out, groups)
     total = weight = 0.0
     for first in range(0, groups, config.batch_size):
         own = range(first, min(groups, first + config.batch_size))
-        batch: Any = join(config, backbone, [items[i] for i in own])
+        batch = items.join([items[i] for i in own])
         total += float(module(batch.to(backbone.device))) * module.weight(batch)
         weight += module.weight(batch)
     return total / weight

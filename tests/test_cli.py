@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -188,6 +189,20 @@ def test_train_says_what_is_wrong_with_its_config(capsys, tmp_path):
     assert "rank" in refused(capsys, "train", str(path), "--set", "smola.rank=-1")
     assert "colour" in refused(capsys, "train", str(path), "--set", "colour=red")
     assert "key=value" in refused(capsys, "train", str(path), "--set", "steps")
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_warning_of_ours_is_one_line_that_names_no_code(capsys, monkeypatch):
+    def warn(_options):
+        for message, where in (("left out: p1.png", main.__code__.co_filename), ("old\n", "library.py")):
+            warnings.warn_explicit(message, UserWarning, where, 7)
+        return {}
+
+    monkeypatch.setattr(commands, "info", warn)
+    assert main(["info", "--json"]) == 0
+    told = capsys.readouterr().err.splitlines()
+    assert told[0] == "smola_demo: left out: p1.png"
+    assert told[1] == "library.py:7: UserWarning: old"
 
 
 def test_wrong_usage_exits_with_two(capsys):

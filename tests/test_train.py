@@ -223,7 +223,7 @@ def test_a_picture_that_does_not_open_is_left_out(here):
     with pytest.raises(RowError, match="look at this file"), pytest.warns(UserWarning, match="left out"):
         train(config(data=[{"name": "rows.jsonl"}], steps=6, pack=1, output="out/none"), quiet=True)
     elsewhere = {"output": "out/worker", "num_workers": 1}  # which warns in a process of its own
-    with warnings.catch_warnings(), pytest.raises(RowError, match="^a hundred pictures in turn") as told:
+    with warnings.catch_warnings(), pytest.raises(RowError, match=r"^a hundred pictures in turn") as told:
         warnings.simplefilter("ignore")
         train(config(data=[{"name": "rows.jsonl"}], steps=6, pack=1, **elsewhere), quiet=True)
     assert "\n" not in str(told.value)
