@@ -49,7 +49,7 @@ class Windows(Dataset[list["AnyBatch"]]):
         self._config, self._backbone, self._world, self._rank = config, backbone, world, rank
         self._batches = config.steps * config.gradient_accumulation
         mixture = Mixture(config.data, config.pack, config.seed, config.max_answer_chars)
-        for what in mixture.left_out:
+        for what in mixture.left_out if rank == 0 else ():  # one process tells, all read the same
             warnings.warn(f"left out of the training: {what}", stacklevel=2)
         groups = self._batches * config.batch_size * world
         self._items: Any = examples(config, backbone, mixture, groups)

@@ -129,9 +129,9 @@ class CellWordsLoss(nn.Module):
     """Cross-entropy (nats) between what a visual token says and what lies in its cell.
 
     A token says the softmax of sharpness · cosine to the embeddings of words, taken relative to their mean.
-    Cells where something lies and cells where nothing does have an equal say, and among each of the two every
-    picture, however full it is. How long a visual token is makes no difference. Those of pictures that do not
-    tell stay what they were.
+    All cells of a picture weigh alike, so that how sure a token is that nothing lies there is right, and the
+    sum is counted per cell where something lies, so that every picture has an equal say, however full it is.
+    How long a visual token is makes no difference. Those of pictures that do not tell stay what they were.
     """
 
     middle: Tensor
@@ -165,7 +165,8 @@ class CellWordsLoss(nn.Module):
             shares = batch.shares[batch.told]
             nats = -(F.log_softmax(self.log_sharpness.exp() * cosine, dim=-1) * shares).sum(-1)
             empty = shares[..., batch.vocabulary == self._nothing].sum(-1) > 0
-            loss = loss + (nats * _alike(empty)).sum()
+            filled = (~empty).sum(-1).clamp(min=1)
+            loss = loss + (nats.sum(-1) / filled).mean()
         if len(kept):
             tower, connector = self._before[0]
             with torch.no_grad():
@@ -173,13 +174,3 @@ class CellWordsLoss(nn.Module):
             change = (kept - before).square().sum() / before.square().sum()
             loss = loss + KEPT_WEIGHT * change
         return loss
-
-
-def _alike(empty: Tensor) -> Tensor:
-    """(b, v) weights that add to 1: half on each kind of cell, or all on the only kind there is; of that,
-    the same on every picture that has such cells.
-    """
-    kinds = torch.stack([empty, ~empty]).float()
-    of_picture = kinds / kinds.sum(-1, keepdim=True).clamp(min=1)
-    pictures = kinds.any(-1).sum(-1)
-    return (of_picture / pictures.clamp(min=1)[:, None, None]).sum(0) / (pictures > 0).sum()

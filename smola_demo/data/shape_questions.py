@@ -172,6 +172,7 @@ def ask(rng: random.Random, shapes: Sequence[Shape], background: str) -> tuple[Q
 
     `background` names its colour, or is empty where no one word fits.
     """
+    # A lone shape has no places and sizes to compare, so it is asked once more what is there.
     askers = [*_ASKERS, _exists] if len(shapes) == 1 else list(_ASKERS)
     rng.shuffle(askers)
     found = [qa for asker in askers if (qa := asker(rng, shapes))]
