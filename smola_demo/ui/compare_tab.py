@@ -73,7 +73,7 @@ class CompareTab:
                     sources=["upload", "clipboard"],
                     label=f"Picture {name} (empty: {SAME})",
                     alt_text=f"The picture of side {name}",
-                    height=170,
+                    height=210,
                     buttons=[],
                     elem_id=f"picture-{low}",
                 ),
