@@ -129,8 +129,8 @@ class CellWordsLoss(nn.Module):
     """Cross-entropy (nats) between what a visual token says and what lies in its cell.
 
     A token says the softmax of sharpness · cosine to the embeddings of words, taken relative to their mean.
-    All cells of a picture weigh alike, so that how sure a token is that nothing lies there is right, and the
-    sum is counted per cell where something lies, so that every picture has an equal say, however full it is.
+    All cells of a picture weigh alike, filled or empty, which keeps the share of "nothing" calibrated. Their
+    sum is divided by the number of filled ones, so that every picture has an equal say, however full it is.
     How long a visual token is makes no difference. Those of pictures that do not tell stay what they were.
     """
 
