@@ -33,10 +33,14 @@ def test_build_shares_one_queue_for_the_model(tmp_path):
     same = {functions[name].concurrency_id for name in ("ask", "ablate", "rank")}
     assert len(same) == 1
     assert functions["ask"].concurrency_limit == 1
-    assert functions["stop"].queue is False
+    queued = [fn for fn in page.fns.values() if fn.queue is not False and fn.fn and fn.name != "leave"]
+    assert {fn.concurrency_id for fn in queued} == same, "only the model's runs may share a visitor's stream"
+    assert not functions["stop"].queue
+    assert not functions["check_picture"].queue
+    assert not functions["choose_example"].queue
     public = {fn.api_name for fn in page.fns.values() if fn.api_visibility != "private"}
     assert public == {"ask", "sweep", "info"}
-    del page, functions
+    del page, functions, queued
     gc.collect()  # Gradio leaves event loops open; the warning about it belongs here, not into another test
 
 

@@ -82,12 +82,11 @@ class AskTab:
             [self.answer, self.routing, explorer],
             [self.ask_button, self.stop_button],
         )
-        self.image.input(
-            do.check_picture, self.image, [self.image, self.picture_note], preprocess=False, **QUIET
-        )
+        checked = [self.image, self.picture_note]
+        self.image.input(do.check_picture, self.image, checked, preprocess=False, queue=False, **QUIET)
         shown = [self.task, self.question, self.suggestions]
         self.task.input(do.choose_task, self.task, shown, queue=False, **QUIET)
-        self.gallery.select(do.choose_example, None, [self.image, self.picture_note, *shown], **QUIET)
+        self.gallery.select(do.choose_example, None, [*checked, *shown], queue=False, **QUIET)
         self.suggestions.select(do.choose_question, self.task, self.question, queue=False, **QUIET)
 
     @property

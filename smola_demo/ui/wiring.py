@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
     from smola_demo.ui.model_runs import ModelRuns
 
-MODEL = "model"  # the queue of everything that touches the model
+# The queue of everything that touches the model, and of nothing else: Gradio closes a visitor's stream when
+# the last event on it ends, and a run that joins at that moment would wait for ever.
+MODEL = "model"
 # In the browser, because an answer to the press may come after the run's own last word.
 STOPPING = "() => ({ __type__: 'update', value: 'Stopping …', interactive: false })"
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
