@@ -164,6 +164,8 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         help="override a value, e.g. steps=2000 or smola.rank=2",
     )
+    cells = command("cells", "whether visual tokens tell what lies in their cell", "cells runs/cells")
+    cells.add_argument("bases", nargs="*", metavar="BASE", help="folders of connectors; default: the shipped")
     push = command(
         "push", "share trained experts on the Hugging Face hub", "push mine/experts you/experts --private"
     )

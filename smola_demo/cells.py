@@ -149,22 +149,30 @@ class CellWordsLoss(nn.Module):
         self.log_sharpness = nn.Parameter(torch.tensor(FIRST_SHARPNESS, device=words.device).log())
         self.register_buffer("middle", words.mean(0), persistent=False)
         self.register_buffer("words", F.normalize(words - words.mean(0), dim=-1), persistent=False)
-        self._nothing = backbone.tokenizer(NOTHING, add_special_tokens=False)["input_ids"][0]
+        self.nothing = backbone.tokenizer(NOTHING, add_special_tokens=False)["input_ids"][0]
 
     def weight(self, batch: CellBatch) -> float:
         """Every batch counts alike."""
         return 1.0
 
+    def visual(self, pixel_values: Tensor) -> Tensor:
+        """(b, 3, h, w) pixels → (b, v, d) visual tokens, float32."""
+        return self.connector(self.tower(pixel_values).hidden_states[-1]).float()
+
+    def nearness(self, visual: Tensor, vocabulary: Tensor) -> Tensor:
+        """Cosine of (…, d) visual tokens to the (w,) words of these ids, relative to their mean → (…, w)."""
+        return F.normalize(visual - self.middle, dim=-1) @ self.words[vocabulary].T
+
     def forward(self, batch: CellBatch) -> Tensor:
         """Scalar; 0 for what the batch does not hold."""
-        visual = self.connector(self.tower(batch.pixel_values).hidden_states[-1]).float()
-        said, kept = visual[batch.told] - self.middle, visual[~batch.told]
+        visual = self.visual(batch.pixel_values)
+        said, kept = visual[batch.told], visual[~batch.told]
         loss = visual.sum() * 0.0 + self.log_sharpness * 0.0  # every parameter has a part: DDP waits for each
         if len(said):
-            cosine = F.normalize(said, dim=-1) @ self.words[batch.vocabulary].T
+            nearness = self.nearness(said, batch.vocabulary)
             shares = batch.shares[batch.told]
-            nats = -(F.log_softmax(self.log_sharpness.exp() * cosine, dim=-1) * shares).sum(-1)
-            empty = shares[..., batch.vocabulary == self._nothing].sum(-1) > 0
+            nats = -(F.log_softmax(self.log_sharpness.exp() * nearness, dim=-1) * shares).sum(-1)
+            empty = shares[..., batch.vocabulary == self.nothing].sum(-1) > 0
             filled = (~empty).sum(-1).clamp(min=1)
             loss = loss + (nats.sum(-1) / filled).mean()
         if len(kept):

@@ -97,6 +97,16 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     return facts | result
 
 
+def cells(options: argparse.Namespace) -> dict[str, Any]:
+    """What visual tokens tell of their cells, for each base."""
+    from smola_demo.cell_figures import DRAWINGS, cell_figures
+    from smola_demo.data import GENERATORS
+
+    bases = options.bases or [None]
+    with _bar(len(bases) * len(GENERATORS) * DRAWINGS, "cells") as bar:
+        return {"bases": {base or "shipped": cell_figures(base, progress=bar.update) for base in bases}}
+
+
 def table(options: argparse.Namespace) -> dict[str, Any]:
     """Models side by side; or a document's marked tables, written anew."""
     from smola_demo.tables import (

@@ -50,6 +50,12 @@ def as_text(command: str, result: dict[str, Any]) -> str:
         from smola_demo.tables import study_as_markdown
 
         return study_as_markdown(result)
+    if command == "cells":
+        return "\n".join(
+            f"{base}  {name:<7} found {f['found']:.2f}, counted {f['counted']:.2f}, exact {f['exact']:.2f}"
+            for base, found in result["bases"].items()
+            for name, f in found.items()
+        )
     if command == "fit":
         return result.get("table") or _parts(result)
     return json.dumps(result, indent=2, ensure_ascii=False)

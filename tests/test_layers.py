@@ -45,6 +45,7 @@ LEVELS = {
     "packing": 3,
     "losses": 3,
     "cells": 3,
+    "cell_figures": 3,
     "lora": 2,
     "trainable": 3,
     "study": 3,
