@@ -250,3 +250,13 @@ def test_a_folder_is_a_backbone(capsys, picture):
     assert set(untrained["routing"]) == {"prompt", "answer"}
     assert "no backbone 'nothing/there'" in refused(capsys, *asked[:4], "--backbone", "nothing/there")
     assert run(capsys, "info")["families"] == list(FAMILIES)
+
+
+def test_a_reader_that_has_enough_is_no_error():
+    command = [sys.executable, "-m", "smola_demo", "fit", "--table"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 0
