@@ -153,6 +153,7 @@ class Visit:
         return sum("/queue/join" in address or "/run/" in address for address in self.requests)
 
     def text(self, selector):
+        """What is read at `selector`; name what a view draws, not the view: Gradio counts seconds inside it."""
         return self.page.inner_text(selector)
 
     def tab(self, name):

@@ -164,7 +164,7 @@ def test_results_say_what_they_were_asked_when_the_inputs_have_changed(ablating)
 def test_without_a_picture_or_a_choice_the_page_says_so(visit):
     page = visit.open().page
     visit.tab("ablate")
-    assert visit.text("#ablate-on") == "No picture yet: choose one on the Ask tab."
+    assert visit.text("#ablate-on .note") == "No picture yet: choose one on the Ask tab."
     page.click("#ablate")
     page.wait_for_selector(".comparison[data-state=error]")
     assert "Choose an expert to take out" in visit.text(".comparison-message")
@@ -230,7 +230,7 @@ def test_within_one_expert_the_table_sorts_and_saves(ablating, tmp_path):
     with page.expect_download() as sheet:
         page.click(".ranking-saves button:has-text('CSV')")
     sheet.value.save_as(tmp_path / "ranking.csv")
-    rows = list(csv.DictReader((tmp_path / "ranking.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "ranking.csv").read_text().splitlines()))
     assert len(rows) == 38
     assert {row["outside_random_range"] for row in rows[:30]} <= {"true", "false"}
     assert sorted(numbers) == pytest.approx(

@@ -220,7 +220,7 @@ def test_no_link_leads_to_a_picture_of_ones_own(visit, picture):
 def test_a_broken_link_says_so_in_one_sentence(visit):
     page = visit.open("?example=nowhere&task=caption&layer=x&expert=%3Cb%3E").page
     page.wait_for_selector("#run-message .note[data-kind=error]")
-    assert visit.text("#run-message").strip() == (
+    assert visit.text("#run-message .note") == (
         "This link is not quite right: what it says about example and layer and expert was ignored."
     )
     assert page.get_by_label("Caption").is_checked()
