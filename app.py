@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+import signal
 import sys
+import tempfile
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +41,7 @@ EXAMPLES = """examples:
 environment:
   PORT or GRADIO_SERVER_PORT     port, where --port is not given
   GRADIO_ROOT_PATH               prefix, behind a proxy
+  GRADIO_TEMP_DIR                folder for uploaded pictures (one of the app's own, gone when it ends)
   SMOLA_BACKBONES                backbones that may be loaded, separated by commas (any on this machine's own
                                  page; on one for others, only what it was started with)
   SMOLA_VISUAL_TOKENS            most visual tokens of a picture in Qwen models (512)"""
@@ -156,6 +159,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.mcp and (missing := mcp_missing()):
         print(missing, file=sys.stderr)
         return 1
+    with tempfile.TemporaryDirectory(prefix="smola_demo-") as own:
+        # Gradio's usual folder is shared: an app that ends would delete what another was just given.
+        os.environ.setdefault("GRADIO_TEMP_DIR", own)
+        return serve(args, host, number)
+
+
+def serve(args: argparse.Namespace, host: str, number: int | None) -> int:
+    """The page on a host and port until interrupted, the model loading behind it. Returns the exit code."""
     # A worker that ZeroGPU forks cannot change the model of the process that it came from.
     models = None if os.environ.get("SPACES_ZERO_GPU") else models_builder(args, is_local(host))
     handle = ui.EngineHandle(engine_builder(args), variants, models)
@@ -173,4 +184,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stopped or interrupted: it cleans up
     sys.exit(main())

@@ -8,6 +8,8 @@ import json
 import os
 import shutil
 import socket
+import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -129,7 +131,26 @@ class Visit:
         page.on("pageerror", lambda e: self.errors.append(str(e)))
         page.on("response", lambda r: self.missing.append(r.url) if r.status >= 400 else None)
         page.on("request", lambda r: self.requests.append(r.url))
+        self.timeline, begun = [], time.monotonic()
+        for event in ("request", "response", "requestfinished", "requestfailed"):
+            page.on(event, partial(self._note, event, begun))
         self.address = address
+
+    def _note(self, event, begun, what):
+        if any(part in what.url for part in ("/queue/", "/run/", "/upload", "/cancel")):
+            path = what.url.split("?")[0].removeprefix(self.address)
+            self.timeline.append(f"{time.monotonic() - begun:8.3f} {event} {path}")
+
+    def told(self):
+        """What the page shows and asked for of late: for the report of a test that failed."""
+        states = "[...document.querySelectorAll('[data-state]')].filter((e) => e.offsetParent)"
+        buttons = "[...document.querySelectorAll('.buttons button')].filter((e) => e.offsetParent)"
+        shown = self.page.evaluate(f"""() => ({{
+            states: {states}.map((e) => [e.className, e.dataset.state, e.innerText.slice(0, 200)]),
+            buttons: {buttons}.map((e) => [e.id, e.disabled, e.innerText]),
+            tab: document.querySelector('[role=tab][aria-selected=true]')?.innerText,
+        }})""")
+        return "\n".join([json.dumps(shown), *self.errors, *self.timeline[-40:]])
 
     def open(self, query=""):
         self.page.goto(self.address + query)
@@ -153,7 +174,7 @@ class Visit:
         return sum("/queue/join" in address or "/run/" in address for address in self.requests)
 
     def text(self, selector):
-        """What is read at `selector`; name what a view draws, not the view: Gradio counts seconds inside it."""
+        """What is read at `selector`: what a view draws, not a view: Gradio counts seconds inside it."""
         return self.page.inner_text(selector)
 
     def tab(self, name):

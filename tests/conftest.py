@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 # Before torch or a hub client is imported: no network, and tiny models are fastest on one thread.
@@ -11,9 +15,13 @@ os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Each process its own: a server that ends deletes its uploads, and the same picture has the same path.
+os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="smola-tests-")
 
 import hypothesis
 import pytest
+
+atexit.register(shutil.rmtree, os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
 
 # The same examples in every run, and no time limit per example on a busy machine.
 hypothesis.settings.register_profile("same", derandomize=True, deadline=None, database=None, max_examples=60)
@@ -30,6 +38,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not torch.cuda.is_available():
         for item in marked:
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
+    """A browser test that failed says what its page showed."""
+    report = yield
+    if report.when == "call" and report.failed:
+        for name, visit in getattr(item, "funcargs", {}).items():
+            if callable(getattr(visit, "told", None)):
+                with contextlib.suppress(Exception):  # the page may be gone
+                    report.sections.append((f"the page of {name}", visit.told()))
+    return report
 
 
 @pytest.fixture
