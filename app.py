@@ -161,7 +161,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     with tempfile.TemporaryDirectory(prefix="smola_demo-") as own:
         # Gradio's usual folder is shared: an app that ends would delete what another was just given.
-        os.environ.setdefault("GRADIO_TEMP_DIR", own)
+        os.environ.setdefault("GRADIO_TEMP_DIR", os.path.realpath(own))
         return serve(args, host, number)
 
 
