@@ -22,6 +22,7 @@ from smola_demo.ui import api
 from smola_demo.ui.loading import EngineHandle
 
 pytestmark = pytest.mark.filterwarnings("default")  # the server runs in this process
+PATIENT = {"timeout": 60}  # seconds; httpx waits five, which a busy machine may take
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def address(engine, tmp_path_factory):
 
 @pytest.fixture
 def client(address, tmp_path):
-    found = Client(address, verbose=False, download_files=str(tmp_path))
+    found = Client(address, verbose=False, download_files=str(tmp_path), httpx_kwargs=PATIENT)
     yield found
     found.close()
 
@@ -152,15 +153,15 @@ def test_a_marked_path_that_was_not_uploaded_is_refused(address, tmp_path):
     call = address + "gradio_api/call/ask"
     for stream in (False, True):
         data = [uploaded | {"is_stream": stream}, "caption", "", "", 0]
-        event = httpx.post(call, json={"data": data}).json()["event_id"]
-        said = httpx.get(f"{call}/{event}", timeout=60).text
+        event = httpx.post(call, json={"data": data}, **PATIENT).json()["event_id"]
+        said = httpx.get(f"{call}/{event}", **PATIENT).text
         assert "event: error" in said
         assert '"answer"' not in said
 
 
 def test_a_bug_shows_no_details(address, tmp_path, engine, monkeypatch, capsys):
     monkeypatch.setattr(engine, "fail", True)
-    client = Client(address, verbose=False)
+    client = Client(address, verbose=False, httpx_kwargs=PATIENT)
     with pytest.raises(exceptions.AppError, match="Something went wrong on the server"):
         client.predict(handle_file(picture(tmp_path, "teal")), api_name="/ask")
     assert "RuntimeError: a bug" in capsys.readouterr().err
@@ -182,7 +183,7 @@ def test_many_at_once_get_their_own_answers_one_after_the_other(address, engine,
 
     def call(given):
         path, spec = given
-        client = Client(address, verbose=False)
+        client = Client(address, verbose=False, httpx_kwargs=PATIENT)
         return client.predict(handle_file(path), ablation=spec, api_name="/ask")
 
     with ThreadPoolExecutor(4) as pool:

@@ -47,7 +47,7 @@ def address(uploads, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def client(address):
-    found = Client(address, verbose=False)
+    found = Client(address, verbose=False, httpx_kwargs={"timeout": 60})
     yield found
     found.close()
 

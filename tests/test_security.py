@@ -148,7 +148,7 @@ def test_an_upload_has_an_address_that_cannot_be_guessed_and_no_list_names_it(vi
     assert len(inside.parts) == 2
     assert not set("<>/\\") & set(inside.name)
     visitor.call("check_picture", {"path": path, **MARK})
-    with httpx.Client(base_url=address) as other:
+    with httpx.Client(base_url=address, timeout=60) as other:
         assert all(inside.parts[0] not in other.get(place).text for place in ("config", ""))
         folders = [other.get(f"gradio_api/file={folder}") for folder in (uploads, Path(path).parent)]
         assert [told.status_code for told in folders] == [403, 403]

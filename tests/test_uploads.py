@@ -22,7 +22,8 @@ def upload(address: str, picture: bytes) -> Path:
     """Where a page put a picture, as soon as it answers."""
     for _ in range(600):
         try:
-            said = httpx.post(f"{address}/gradio_api/upload", files={"files": ("same.png", picture)})
+            files = {"files": ("same.png", picture)}
+            said = httpx.post(f"{address}/gradio_api/upload", files=files, timeout=60)
             return Path(said.raise_for_status().json()[0])
         except httpx.TransportError:
             time.sleep(0.2)
@@ -35,13 +36,14 @@ def test_a_page_that_ends_takes_its_uploads_along_and_no_others(tmp_path):
     Image.new("RGB", (8, 8), "#369").save(drawn, "PNG")
     own = os.environ | {"TMPDIR": str(tmp_path)}
     del own["GRADIO_TEMP_DIR"]
-    pages, found = [], []
+    ports = free_port(), free_port()
+    command = [sys.executable, "app.py", "--backbone", str(tmp_path / "none"), "--port"]
+    pages = [
+        subprocess.Popen([*command, str(port)], cwd=ROOT, env=own, stdout=subprocess.DEVNULL)
+        for port in ports
+    ]
     try:
-        for number in (free_port(), free_port()):
-            command = [sys.executable, "app.py", "--port", str(number), "--backbone", str(tmp_path / "none")]
-            pages.append(subprocess.Popen(command, cwd=ROOT, env=own, stdout=subprocess.DEVNULL))
-            found.append(upload(f"http://127.0.0.1:{number}", drawn.getvalue()))
-        first, second = found
+        first, second = (upload(f"http://127.0.0.1:{port}", drawn.getvalue()) for port in ports)
         assert first != second, "two apps must not share an upload"
         folder = next(path for path in tmp_path.iterdir() if first.is_relative_to(path))
         assert folder.stat().st_mode & 0o077 == 0, "nobody else on the machine may look"
