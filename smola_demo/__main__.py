@@ -143,7 +143,8 @@ def build_parser() -> argparse.ArgumentParser:
         "several metrics.json side by side as Markdown, and each model beyond the first, paired",
         "table none=runs/none/metrics.json omni=checkpoints/embedded-omni/metrics.json",
     )
-    table.add_argument("models", nargs="*", metavar="NAME=metrics.json")
+    joined = "results of one NAME are joined: specialists, each judged on its task"
+    table.add_argument("models", nargs="*", metavar="NAME=metrics.json", help=joined)
     table.add_argument("--suites", action="store_true", help="each task's rows suite by suite")
     table.add_argument(
         "--fill", type=Path, metavar="FILE.md", help="write the tables that this document marks anew"

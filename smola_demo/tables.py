@@ -15,13 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from smola_demo.metric_files import read_metrics
+from smola_demo.metric_files import Judged, read_metrics
 from smola_demo.metrics import bootstrap_ci, mean_ci
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from smola_demo.metric_files import Judged
 
 SUITES = "--suites"
 MARKED = re.compile(r"(<!-- table: (.*?) -->\n).*?(<!-- /table -->)", re.DOTALL)
@@ -32,15 +30,17 @@ class TableError(ValueError):
 
 
 def read_models(named: Sequence[str], folder: Path | None = None) -> dict[str, Judged]:
-    """NAME=PATH texts, paths relative to `folder`. Raises TableError or MetricFileError."""
+    """NAME=PATH texts, paths relative to `folder`; results of one name, as of specialists, are joined.
+
+    Raises TableError or MetricFileError.
+    """
     models: dict[str, Judged] = {}
     for text in named:
         name, mark, path = text.partition("=")
         if not mark or not name or not path or "|" in name:
             raise TableError(f"a model is named NAME=path/metrics.json, not '{text}'")
-        if name in models:
-            raise TableError(f"two models are called {name}: give each a name of its own")
-        models[name] = read_metrics((folder or Path()) / path)
+        found = read_metrics((folder or Path()) / path)
+        models[name] = _joined(name, models[name], found) if name in models else found
     if not models:
         raise TableError("a table needs at least one model: NAME=path/metrics.json")
     return models
@@ -197,6 +197,18 @@ def _printed(path: Path) -> str:
         raise TableError(f"{path} cannot be read as a result: {error}") from None
     except (AttributeError, IndexError, KeyError, TypeError):
         raise TableError(f"{path} is no result of table --json or study --json: write it again") from None
+
+
+def _joined(name: str, one: Judged, other: Judged) -> Judged:
+    """Two results as one; its mean is over the tasks of both."""
+    if both := one.metrics["tasks"].keys() & other.metrics["tasks"].keys():
+        raise TableError(
+            f"two models are called {name} and judge the task {min(both)}: give each a name of its own"
+        )
+    tasks = one.metrics["tasks"] | other.metrics["tasks"]
+    mean = float(np.mean([found["value"] for found in tasks.values()]))
+    scores = None if one.scores is None or other.scores is None else one.scores | other.scores
+    return Judged(one.path, {"tasks": tasks, "mean": mean}, scores)
 
 
 def _check_same_rows(first: tuple[str, Judged], other: tuple[str, Judged]) -> None:

@@ -9,6 +9,7 @@ import os
 import shutil
 import socket
 import time
+import urllib.request
 from functools import partial
 from pathlib import Path
 
@@ -53,6 +54,16 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def until_served(address, process):
+    """Return when app.py answers; fail when it ends first."""
+    for _ in range(600):
+        assert process.poll() is None, "app.py ended before it served the page"
+        with contextlib.suppress(OSError), urllib.request.urlopen(address, timeout=5):
+            return
+        time.sleep(0.2)
+    pytest.fail("app.py did not serve the page in two minutes")
 
 
 @contextlib.contextmanager
@@ -174,7 +185,7 @@ class Visit:
         return sum("/queue/join" in address or "/run/" in address for address in self.requests)
 
     def text(self, selector):
-        """What is read at `selector`: what a view draws, not a view: Gradio counts seconds inside it."""
+        """What is read at `selector`. Name what a view draws: inside the view Gradio counts seconds too."""
         return self.page.inner_text(selector)
 
     def tab(self, name):

@@ -9,7 +9,6 @@ import struct
 import subprocess
 import sys
 import threading
-import urllib.request
 import zlib
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from browsing import (  # noqa: F401  fixtures
     free_port,
     picture,
     serving,
+    until_served,
     visit,
 )
 from fake_engine import FakeEngine
@@ -250,14 +250,3 @@ def test_the_real_page_on_the_embedded_model(browser, tmp_path, picture):
         process.wait(30)
         log.close()
     assert "Traceback" not in (tmp_path / "app.log").read_text()
-
-
-def until_served(address, process):
-    """Return when the address answers; fail when the process ends first."""
-    waiting = threading.Event()
-    for _ in range(600):
-        assert process.poll() is None, "app.py ended before it served the page"
-        with contextlib.suppress(OSError), urllib.request.urlopen(address, timeout=5):
-            return
-        waiting.wait(0.2)
-    pytest.fail("app.py did not serve the page in two minutes")

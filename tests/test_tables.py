@@ -106,6 +106,18 @@ def test_without_scores_there_is_no_paired_difference(tmp_path):
     assert len(found["mean"]["one"]["ci95"]) == 2
 
 
+def test_results_of_one_name_that_judge_different_tasks_are_joined(tmp_path):
+    whole = judged(tmp_path / "whole", 0)
+    a = judged(tmp_path / "a", 1, missing=("caption",))
+    b = judged(tmp_path / "b", 2, missing=("vqa",))
+    named = [f"one={tmp_path}/whole", f"special={tmp_path}/b", f"special={tmp_path}/a"]
+    found = side_by_side(read_models(named))
+    assert found["models"] == ["one", "special"]
+    assert found["mean"]["special"]["value"] == pytest.approx((a["vqa"].mean() + b["caption"].mean()) / 2)
+    for task, each in (a | b).items():
+        assert found["paired"]["special"][task]["value"] == pytest.approx((each - whole[task]).mean())
+
+
 def test_what_cannot_stand_in_one_table_is_refused(tmp_path):
     judged(tmp_path / "a", 0)
     judged(tmp_path / "b", 1, rows="other")

@@ -7,27 +7,21 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import httpx
 import pytest
-from browsing import free_port
+from asking import Visitor
+from browsing import free_port, until_served
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def upload(address: str, picture: bytes) -> Path:
-    """Where a page put a picture, as soon as it answers."""
-    for _ in range(600):
-        try:
-            files = {"files": ("same.png", picture)}
-            said = httpx.post(f"{address}/gradio_api/upload", files=files, timeout=60)
-            return Path(said.raise_for_status().json()[0])
-        except httpx.TransportError:
-            time.sleep(0.2)
-    pytest.fail(f"no page answered on {address} in two minutes")
+def upload(port: int, page: subprocess.Popen, picture: bytes) -> Path:
+    """Where a page put a picture, as soon as it is there."""
+    address = f"http://127.0.0.1:{port}"
+    until_served(address, page)
+    return Path(Visitor(address).upload("same.png", picture).json()[0])
 
 
 @pytest.mark.slow
@@ -43,7 +37,7 @@ def test_a_page_that_ends_takes_its_uploads_along_and_no_others(tmp_path):
         for port in ports
     ]
     try:
-        first, second = (upload(f"http://127.0.0.1:{port}", drawn.getvalue()) for port in ports)
+        first, second = (upload(*page, drawn.getvalue()) for page in zip(ports, pages, strict=True))
         assert first != second, "two apps must not share an upload"
         folder = next(path for path in tmp_path.iterdir() if first.is_relative_to(path))
         assert folder.stat().st_mode & 0o077 == 0, "nobody else on the machine may look"
