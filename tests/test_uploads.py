@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import signal
@@ -21,7 +22,9 @@ def upload(port: int, page: subprocess.Popen, picture: bytes) -> Path:
     """Where a page put a picture, as soon as it is there."""
     address = f"http://127.0.0.1:{port}"
     until_served(address, page)
-    return Path(Visitor(address).upload("same.png", picture).json()[0])
+    visitor = Visitor(address)
+    with contextlib.closing(visitor.http):
+        return Path(visitor.upload("same.png", picture).json()[0])
 
 
 @pytest.mark.slow
