@@ -148,11 +148,12 @@ class SmolaConfig(JsonConfig):
 class DataSource(JsonConfig):
     """One ingredient of a training mixture.
 
-    name      a generator ("shapes", "words", "charts", "forms", "tables", "scenes"), the path of a JSONL file
-              of rows, or "hub:owner/name" for a data set on the Hugging Face hub
+    name      a generator ("shapes", "counts", "words", "charts", "forms", "tables", "scenes"), the path of a
+              JSONL file of rows, or "hub:owner/name" for a data set on the Hugging Face hub
     weight    how often it is drawn, relative to the others
     tasks     keep only rows of these tasks; empty keeps all; of a hub's set, the one task its rows are of
     derive    add questions whose answers a file's captions make certain (`data.photo_questions`)
+    pack      most questions on one of its pictures in a sequence; 0 for the run's `pack`
     split     of a hub's set: which of its splits
     columns   of a hub's set: what it calls picture, question and answers
     """
@@ -161,19 +162,19 @@ class DataSource(JsonConfig):
     weight: float = 1.0
     tasks: tuple[str, ...] = ()
     derive: bool = False
+    pack: int = 0
     split: str = "train"
     columns: tuple[str, ...] = ("image", "question", "answers")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(
-            len(self.columns) == 3, f"columns must name picture, question and answers, not {self.columns}"
-        )
+        _require(len(self.columns) == 3, f"columns are picture, question and answers, not {self.columns}")
         _require(
             not self.name.startswith(HUB) or len(self.tasks) == 1,
             f"the rows of '{self.name}' have no task: give tasks the one they are of",
         )
         _require(self.weight > 0, f"weight of data source '{self.name}' must be positive, not {self.weight}")
+        _require(self.pack >= 0, f"pack of data source '{self.name}' must not be negative, not {self.pack}")
 
 
 @dataclass(frozen=True)
@@ -182,28 +183,25 @@ class TrainConfig(JsonConfig):
 
     Stages "words", "cells" and "align" train the connector (and, if `tune_vision`, the vision tower) of the
     embedded backbone, from scratch or from `init_base`; "experts" trains routers and experts only, on
-    `init_base` or the shipped one. With
-    `experts_output`, align trains experts beside the connector and saves them there: a start for "experts",
-    and a language model that learns to listen while the connector learns to speak. Learning rates are peak
-    values of a cosine schedule with a linear warm-up over the first `warmup` share of the steps.
+    `init_base` or the shipped one. With `experts_output`, align trains experts beside the connector and saves
+    them there: a language model that learns to listen while the connector learns to speak. Learning rates are
+    peak values of a cosine schedule with a linear warm-up over the first `warmup` share of the steps.
 
     With `method` "lora", the stage "experts" trains a LoRA on the linears that `smola` names instead: of
     rank `lora_rank`, or, at 0, of as many parameters as that mixture. Where `init_experts` names trained
     experts they stay below it, frozen: a generalist tuned for a task. A mixture goes on from them instead; at
     another `scaling` B is scaled so that it starts from what they do. `about` is for people.
 
-    Of align's steps with experts each `bare_every`-th runs without them, at 0 none, so that the connector
-    serves the bare backbone too.
+    Of align's steps with experts each `bare_every`-th runs without them, at 0 none: for a connector that
+    serves the bare backbone too. It learns at `connector_learning_rate`, or, at 0, as experts do: it writes
+    numbers as small as embeddings, so a rate that suits experts soon makes visual tokens many times longer.
+    With `shorten` it starts with tokens as long as words (`backbone.connector.shorten`).
 
-    The connector learns at `connector_learning_rate`, or, at 0, as experts do: its last layer writes numbers
-    as small as embeddings are, so a rate that suits experts soon makes visual tokens many times longer.
-    With `shorten` it starts with visual tokens as long as words (`backbone.connector.shorten`).
-
-    `mixed_precision` "auto" is bf16 where the device has it in hardware, else no.
-    For small cards: `gradient_checkpointing` keeps only the inputs of the language model's layers and runs
-    them again in backward; the optimizers in 8 bit hold a quarter of AdamW's state, the paged one moves it
-    to the host where a GPU runs short. `bucket` batches at a time are filled by length, so that less is
-    padding. `ema` is the decay of a running mean of what is trained, which is then judged and saved; 0: off.
+    `mixed_precision` "auto" is bf16 where the device has it in hardware. For small cards:
+    `gradient_checkpointing` keeps only the inputs of the language model's layers and runs them again in
+    backward; optimizers in 8 bit hold a quarter of AdamW's state, the paged one moves it to the host where
+    a GPU runs short. `bucket` batches at a time are filled by length, so that less is padding. `ema` is the
+    decay of a running mean of what is trained, which is then judged and saved; 0: off.
     """
 
     stage: Stage
@@ -287,7 +285,8 @@ class TrainConfig(JsonConfig):
             f"{self.stage} makes the connector of the embedded backbone, not of '{self.backbone}'",
         )
         prefix = self.smola.routing == "prefix" and (self.stage == "experts" or bool(self.experts_output))
-        _require(not (prefix and self.pack > 1), "prefix routing pools one row's prompt: set pack to 1")
+        packs = any((source.pack or self.pack) > 1 for source in self.data)
+        _require(not (prefix and packs), "prefix routing pools one row's prompt: set pack to 1")
 
 
 def override(values: dict[str, Any], key: str, value: Any) -> None:

@@ -125,8 +125,9 @@ def test_a_mixture_no_run_could_use_is_refused(values: dict, message: str):
         ({"data": [{"name": "shapes", "weight": 0}]}, "weight of data source 'shapes' must be positive"),
         (
             {"data": [{"name": "shapes", "wieght": 1}]},
-            "DataSource has no wieght; it has columns, derive, name, split, tasks, weight",
+            "DataSource has no wieght; it has columns, derive, name, pack, split, tasks, weight",
         ),
+        ({"data": [{"name": "shapes", "pack": -1}]}, "pack of data source 'shapes' must not be negative"),
         ({"smola": 3}, "smola must be an object, not 3"),
         ({"smola": {"rank": 0}}, "rank must be positive"),
         ({"steps": 0}, "steps must be positive, not 0"),
@@ -135,6 +136,15 @@ def test_a_mixture_no_run_could_use_is_refused(values: dict, message: str):
         ({"clip_norm": -1.0}, "clip_norm must be positive, not -1.0"),
         ({"warmup": 1.0}, "warmup is a share of the steps"),
         ({"stage": "experts", "smola": {"routing": "prefix"}, "pack": 2}, "set pack to 1"),
+        (
+            {
+                "stage": "experts",
+                "smola": {"routing": "prefix"},
+                "pack": 1,
+                "data": [{"name": "counts", "pack": 9}],
+            },
+            "set pack to 1",
+        ),
     ],
 )
 def test_a_training_no_run_could_do_is_refused(values: dict, message: str):

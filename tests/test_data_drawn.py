@@ -16,6 +16,7 @@ from skimage.measure import label
 from smola_demo.data import (
     GENERATORS,
     charts,
+    counts,
     fonts,
     forms,
     scenes,
@@ -30,6 +31,7 @@ from smola_demo.tasks import TASKS, check_question
 
 MODULES = {
     "shapes": shapes,
+    "counts": counts,
     "words": words,
     "charts": charts,
     "forms": forms,
@@ -38,6 +40,7 @@ MODULES = {
 }
 ALLOWED = {
     "shapes": {"caption", "count", "vqa"},
+    "counts": {"count"},
     "words": {"read", "vqa", "count"},
     "charts": {"chart"},
     "forms": {"document", "read"},
@@ -118,7 +121,7 @@ def test_training_never_sees_what_dev_keeps(name):
     dev = [drawn(name, seed, "dev") for seed in range(80)]
     assert not kept & {layout for scene in train for layout in trait(scene, "layout")}
     assert kept & {layout for scene in dev for layout in trait(scene, "layout")}
-    if name not in ("shapes", "scenes"):
+    if name not in ("shapes", "counts", "scenes"):
         assert not any(fonts.held_out(face) for scene in train for face in trait(scene, "font"))
         assert any(fonts.held_out(face) for scene in dev for face in trait(scene, "font"))
 
@@ -169,6 +172,30 @@ def test_counts_of_shapes_against_the_pixels():
         assert str((sizes > 30).sum()) == asked[0].answers[0], (seed, asked[0])
         counted += 1
     assert counted > 10
+
+
+def test_counts_alone_against_the_marks():
+    """Every answer is the number of marks with the words that its question has; none is asked twice."""
+    numbers, several = set(), 0
+    for seed in range(60):
+        scene = drawn("counts", seed)
+        assert 2 <= len(scene.marks) <= 10
+        about = []
+        for qa in scene.qa:
+            words = set(re.findall(r"[a-z]+", qa.question.lower()))
+            if words & {"different"}:
+                place = 0 if words & {"colors", "colours"} else 1
+                number = len({mark.words[place] for mark in scene.marks})
+            else:
+                wanted = {w for w in (*COLORS, *shapes.OUTLINES) if words & {w, w + "s", w + "es"}}
+                number = sum(wanted <= {word.strip() for word in mark.words} for mark in scene.marks)
+                about.append((*sorted(wanted), "object" if words & {"object", "objects"} else ""))
+            assert qa.answers == (str(number),), (seed, qa)
+            numbers.add(number)
+        assert len(set(about)) == len(about)
+        several += len(scene.qa) > 8
+    assert numbers == set(range(11))
+    assert several > 30
 
 
 def test_the_color_of_a_lone_shape_against_the_pixels():
@@ -224,7 +251,7 @@ def test_text_keeps_off_the_edge():
 def test_streams_of_scenes():
     stream = scenes("words", "dev", start=7)
     assert [next(stream).id for _ in range(2)] == ["words/dev/7", "words/dev/8"]
-    with pytest.raises(ValueError, match="no generator 'songs'; choose one of shapes, words"):
+    with pytest.raises(ValueError, match="no generator 'songs'; choose one of shapes, counts, words"):
         next(scenes("songs"))
     with pytest.raises(ValueError, match="no split 'test'"):
         next(scenes("words", "test"))

@@ -104,7 +104,7 @@ def test_a_set_of_another_shape_is_refused_in_one_sentence(loaded, spoil, given,
 def test_a_source_says_what_its_rows_are():
     with pytest.raises(ConfigError, match="give tasks the one they are of"):
         source(tasks=())
-    with pytest.raises(ConfigError, match="columns must name"):
+    with pytest.raises(ConfigError, match="columns are picture, question and answers"):
         source(columns=("picture",))
 
 

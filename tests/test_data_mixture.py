@@ -137,6 +137,16 @@ def test_pack_is_the_most_items(tmp_path):
     assert set().union(*chosen) == {f"Q{i}?" for i in range(7)}
 
 
+def test_a_source_may_pack_otherwise(tmp_path):
+    path = write(tmp_path / "rows.jsonl", [row("vqa", f"Q{i}?", "a") for i in range(7)])
+    mixture = Mixture([DataSource(path), DataSource("counts", pack=6)], pack=2)
+    packed = {
+        "rows" if group.source != "drawn counts" else "counts": len(group.items)
+        for group in islice(mixture.iterate(), 40)
+    }
+    assert packed == {"rows": 2, "counts": 6}
+
+
 def test_generators_are_filtered_by_task():
     mixture = Mixture([DataSource("forms", tasks=("read",)), DataSource("shapes", tasks=("count",))], pack=2)
     groups = [mixture[i] for i in range(30)]

@@ -13,6 +13,12 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from tiny import tiny_backbone
+from tiny_experts import tiny_engine
+
+from smola_demo import commands
+from smola_demo import train as training
+from smola_demo.__main__ import main
 
 HERE = Path(__file__).parent
 BASE = {
@@ -30,45 +36,59 @@ BASE = {
 }
 
 
-def launch(folder: Path, count: int, *arguments: str) -> dict:
-    """The JSON object that one command on the tiny backbone prints, run by `count` processes together."""
+@pytest.fixture
+def alone(monkeypatch, capsys):
+    """One command on the tiny backbone in this process: the JSON object it prints."""
+    monkeypatch.setattr(training, "load_backbone", lambda *_args, **_kwargs: tiny_backbone())
+    monkeypatch.setattr(commands, "load_engine", lambda _options: tiny_engine())
+
+    def run(folder: Path, *arguments: str) -> dict:
+        monkeypatch.chdir(folder)
+        capsys.readouterr()
+        assert main([*arguments, "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    return run
+
+
+def together(folder: Path, *arguments: str) -> dict:
+    """The JSON object that one command on the tiny backbone prints, run by two processes together."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     # Not --cpu, with which the launcher starts one process only; without a GPU they meet over gloo.
-    several = [
-        sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1",
-        "--num_processes", str(count), "--mixed_precision", "no", "--dynamo_backend", "no",
-        "--main_process_port", port,
-    ]  # fmt: skip
     done = subprocess.run(
-        [*(several if count > 1 else several[:1]), str(HERE / "tiny_run.py"), *arguments, "--json"],
+        [
+            sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1",
+            "--num_processes", "2", "--mixed_precision", "no", "--dynamo_backend", "no",
+            "--main_process_port", port, str(HERE / "tiny_run.py"), *arguments, "--json",
+        ],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": f"{HERE}{os.pathsep}{HERE.parent}", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         check=False,
-    )
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("\n") == 1, "one process speaks"
     return json.loads(done.stdout)
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one_does(tmp_path):
+def test_two_processes_train_as_one_does(tmp_path, alone):
     """Equal batches in all: in one batch of four, as two by two, by one process or by two.
 
     Answers differ in length, so a mean of the processes' means would be another loss; every fourth step runs
     without experts, whose parameters then get no gradient.
     """
-    ways = {"one": (1, 4, 1), "in turn": (1, 2, 2), "two": (2, 2, 1)}
+    ways = {"one": (alone, 4, 1), "in turn": (alone, 2, 2), "two": (together, 2, 1)}
     losses, weights = {}, {}
-    for name, (count, size, turns) in ways.items():
+    for name, (run, size, turns) in ways.items():
         folder = tmp_path / name
         folder.mkdir()
         config = BASE | {"batch_size": size, "gradient_accumulation": turns}
         (folder / "run.json").write_text(json.dumps(config))
-        result = launch(folder, count, "train", "run.json")
+        result = run(folder, "train", "run.json")
         assert result["samples_per_s"] * result["seconds"] == pytest.approx(24), "processes came together"
         log = (folder / "runs/out/base/log.jsonl").read_text().splitlines()
         losses[name] = [json.loads(line)["loss"] for line in log]
@@ -94,13 +114,13 @@ def suite(folder: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_two_processes_judge_as_one_does(tmp_path):
+def test_two_processes_judge_as_one_does(tmp_path, alone):
     rows = suite(tmp_path)
     asked = ["--suite", str(rows), "--against", "none", "--baselines", "--look", "--health", "3"]
     found = {}
-    for count in (1, 2):
+    for count, run in ((1, alone), (2, together)):
         out = tmp_path / str(count)
-        found[count] = launch(tmp_path, count, "evaluate", *asked, "--checks", "2", "--out", str(out))
+        found[count] = run(tmp_path, "evaluate", *asked, "--checks", "2", "--out", str(out))
         written = json.loads((out / "metrics.json").read_text())
         assert written == found[count]
         assert (out / "scores.json").read_text() == (tmp_path / "1" / "scores.json").read_text()
@@ -110,12 +130,12 @@ def test_two_processes_judge_as_one_does(tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_make_one_atlas(tmp_path):
+def test_two_processes_make_one_atlas(tmp_path, alone):
     made = {}
-    for count in (1, 2):
+    for count, run in ((1, alone), (2, together)):
         out = tmp_path / str(count)
         out.mkdir()
-        launch(tmp_path, count, "atlas", "--drawn", "1", "--out", str(out))
+        run(tmp_path, "atlas", "--drawn", "1", "--out", str(out))
         made[count] = json.loads((out / "atlas.json").read_text())
         del made[count]["made"]["when"]
     assert made[2] == made[1]

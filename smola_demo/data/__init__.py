@@ -3,7 +3,7 @@
 row        Row, Scene, reading JSONL files, the split by image
 hub        rows of a data set on the Hugging Face hub
 images     open any picture safely
-shapes · words · charts · forms · tables · solid_scenes   generators: a seed and a split give one Scene
+shapes · counts · words · charts · forms · tables · solid_scenes   generators: seed, split → a Scene
 photo_questions   questions that follow from several captions of one photograph
 mixture    an endless, resumable stream of training groups
 devset     suites on disk for `evaluate`
@@ -13,13 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from smola_demo.data import charts, forms, shapes, solid_scenes, tables, words
+from smola_demo.data import charts, counts, forms, shapes, solid_scenes, tables, words
 from smola_demo.data.row import Scene
 
 Generator = Callable[[int, str], Scene]
 
 GENERATORS: dict[str, Generator] = {
     "shapes": shapes.generate,
+    "counts": counts.generate,
     "words": words.generate,
     "charts": charts.generate,
     "forms": forms.generate,

@@ -72,7 +72,7 @@ class Mixture:
     """An endless sequence of groups: `mixture[i]`, or `mixture.iterate(start)`.
 
     sources           what to draw from, how often, and which tasks of it
-    pack              most items on one picture
+    pack              most items on one picture, where its source names no number of its own
     seed              two mixtures with the same sources and seed are the same
     max_answer_chars  items with a longer answer are left out, never cut
     dev_share, salt   the share of each file's pictures kept for development (see `split_by_image`)
@@ -110,6 +110,7 @@ class Mixture:
                 )
         self.seed, self.pack, self.max_answer_chars, self.split = seed, pack, max_answer_chars, split
         self._sources = tuple(sources)
+        self._packs = [source.pack or pack for source in sources]
         self._counts = _shares([source.weight for source in sources])
         self.left_out: list[str] = []
         self._files: dict[int, list[list[Row]]] = {}
@@ -213,7 +214,7 @@ class Mixture:
                 items.append(Item(row.task, row.question, min(answers, key=len)))
             else:  # the preferred one: to learn one of several at random costs certainty
                 items.append(Item(row.task, row.question, answers[0]))
-        chosen = rng.sample(items, min(self.pack, len(items)))
+        chosen = rng.sample(items, min(self._packs[s], len(items)))
         return Group(rows[0].image, tuple(chosen), rows[0].image_name, rows[0].source, index)
 
     def _drawn(self, s: int, ordinal: int, index: int, rng: random.Random) -> Group:
@@ -227,7 +228,7 @@ class Mixture:
                 if (not source.tasks or qa.task in source.tasks) and self._fits(qa.answers[0])
             ]
             if usable:
-                chosen = rng.sample(usable, min(self.pack, len(usable)))
+                chosen = rng.sample(usable, min(self._packs[s], len(usable)))
                 items = tuple(Item(qa.task, qa.question, self._target(qa, rng)) for qa in chosen)
                 return Group(scene.image, items, scene.id, scene.source, index, scene.marks)
         raise RowError(

@@ -41,7 +41,8 @@ def _caption(shapes: Sequence[Shape], background: str) -> QA:
     return QA("caption", None, (f"{what}{ground}.", f"{what}."))
 
 
-def _count(rng: random.Random, shapes: Sequence[Shape]) -> QA:
+def _countable(rng: random.Random, shapes: Sequence[Shape]) -> tuple[str, int]:
+    """What to ask the number of, in the plural, and that number."""
     one = rng.choice(shapes)
     form, color = one.form, one.color
     if rng.random() < 0.15:  # now and then for something that is not there, or is there by chance
@@ -60,6 +61,10 @@ def _count(rng: random.Random, shapes: Sequence[Shape]) -> QA:
         things, number = f"different {plural(color_word(rng))}", len({s.color for s in shapes})
     else:
         things, number = "different kinds of shapes", len({s.form for s in shapes})
+    return things, number
+
+
+def _how_many(rng: random.Random, things: str, number: int) -> QA:
     phrase = either(
         rng,
         "How many {} are there?|How many {} are there?|How many {} do you see?|How many {} are in the image?"
@@ -178,8 +183,15 @@ def ask(rng: random.Random, shapes: Sequence[Shape], background: str) -> tuple[Q
     found = [qa for asker in askers if (qa := asker(rng, shapes))]
     if background:
         found.insert(rng.randint(0, len(found)), _background(rng, background))
-    counts = [_count(rng, shapes) for _ in range(1 if len(shapes) == 1 else 3)]
+    counts = [_how_many(rng, *_countable(rng, shapes)) for _ in range(1 if len(shapes) == 1 else 3)]
     found = [*counts, *found[:6]]
     unique = {qa.question: qa for qa in found if qa.question}
     worded = [QA(qa.task, casual(rng, question), qa.answers) for question, qa in unique.items()]
     return (_caption(shapes, background), *worded)
+
+
+def ask_counts(rng: random.Random, shapes: Sequence[Shape], most: int) -> tuple[QA, ...]:
+    """Up to `most` counting questions on one scene, no two about the same things."""
+    numbers = dict(_countable(rng, shapes) for _ in range(2 * most))
+    asked = [_how_many(rng, things, number) for things, number in list(numbers.items())[:most]]
+    return tuple(QA(qa.task, casual(rng, str(qa.question)), qa.answers) for qa in asked)

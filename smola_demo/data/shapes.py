@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import math
 import random
+from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw
 
 from smola_demo.data import ground, shape_questions
 from smola_demo.data.row import Mark, Scene
 from smola_demo.data.shape_names import Shape
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 SIDE = 256
 SHARPEN = 2  # drawn at twice the size, so that edges come out smooth
@@ -153,10 +157,8 @@ def _background(rng: random.Random, size: tuple[int, int]) -> tuple[Image.Image,
     return ground.noisy(rng, ground.blotchy(rng, size, start, 14), rng.uniform(4, 16)), "", (start,)
 
 
-def generate(seed: int, split: str = "train") -> Scene:
-    """The scene of this seed: about 256×256 px RGB with caption, counting and other questions."""
-    rng = random.Random(f"shapes/{split}/{seed}")
-    layouts = LAYOUTS if split != "dev" else LAYOUTS + HELD_OUT_LAYOUTS * 5
+def drawing(rng: random.Random, layouts: Sequence[str]) -> tuple[Image.Image, list[Shape], str, str]:
+    """A picture of objects in one of `layouts`: (picture, objects, its ground's name or "", layout)."""
     layout = rng.choice(layouts)
     size = (SIDE * SHARPEN, SIDE * SHARPEN)
     image, background, avoid = _background(rng, size)
@@ -180,10 +182,22 @@ def generate(seed: int, split: str = "train") -> Scene:
         kinds = [(kinds[0][0], c) if same == 0 else (f, kinds[0][1]) for f, c in kinds]
     shapes = [_make(rng, *rng.choice(kinds), place) for place in places]
     _draw(rng, image, shapes)
-    image = _finish(rng, image, layout)
+    return _finish(rng, image, layout), shapes, background, layout
+
+
+def marks(shapes: Sequence[Shape]) -> tuple[Mark, ...]:
+    """What lies where: each object's colour and form at its middle."""
+    return tuple(Mark((f" {s.color}", f" {s.form}"), s.x / SIDE, s.y / SIDE) for s in shapes)
+
+
+def generate(seed: int, split: str = "train") -> Scene:
+    """The scene of this seed: about 256×256 px RGB with caption, counting and other questions."""
+    rng = random.Random(f"shapes/{split}/{seed}")
+    layouts = LAYOUTS if split != "dev" else LAYOUTS + HELD_OUT_LAYOUTS * 5
+    image, shapes, background, layout = drawing(rng, layouts)
     qa = shape_questions.ask(rng, shapes, background)
-    marks = tuple(Mark((f" {s.color}", f" {s.form}"), s.x / SIDE, s.y / SIDE) for s in shapes)
-    return Scene(image, qa, "drawn shapes", f"shapes/{split}/{seed}", (f"layout:{layout}",), marks)
+    name = f"shapes/{split}/{seed}"
+    return Scene(image, qa, "drawn shapes", name, (f"layout:{layout}",), marks(shapes))
 
 
 def _draw(rng: random.Random, image: Image.Image, shapes: list[Shape]) -> None:
