@@ -26,6 +26,7 @@ SCREENS = {
     "phone": {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True},
     "dark": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "dark"},
 }
+TWO_SCREENS = ("phone", "dark")  # between them each width and each palette; "wide" is the other tests' screen
 
 
 def chromium_path() -> str | None:

@@ -7,7 +7,19 @@ from __future__ import annotations
 import json
 
 import pytest
-from browsing import DRAWN, PLOT, SCREENS, Visit, address, assets, browser, engine, picture, visit  # noqa: F401  fixtures
+from browsing import (  # noqa: F401  fixtures
+    DRAWN,
+    PLOT,
+    SCREENS,
+    TWO_SCREENS,
+    Visit,
+    address,
+    assets,
+    browser,
+    engine,
+    picture,
+    visit,
+)
 
 pytestmark = [
     pytest.mark.browser,
@@ -26,7 +38,7 @@ WITNESS = f"""() => {{
 }}"""
 
 
-@pytest.mark.parametrize("visit", SCREENS, indirect=True)
+@pytest.mark.parametrize("visit", TWO_SCREENS, indirect=True)
 def test_a_whole_visit(visit, engine, picture):
     """Upload, ask, watch text and map grow, keep the zoom, click a cell, take it out, see two answers."""
     page = visit.open().page

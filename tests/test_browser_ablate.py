@@ -8,7 +8,7 @@ import csv
 from dataclasses import replace
 
 import pytest
-from browsing import SCREENS, address, assets, browser, engine, picture, visit  # noqa: F401  fixtures
+from browsing import TWO_SCREENS, address, assets, browser, engine, picture, visit  # noqa: F401  fixtures
 
 pytestmark = [
     pytest.mark.browser,
@@ -57,7 +57,7 @@ def compare_without(visit, spec):
     visit.page.wait_for_selector(".contrast-plot.map .main-svg")
 
 
-@pytest.mark.parametrize("visit", SCREENS, indirect=True)
+@pytest.mark.parametrize("visit", TWO_SCREENS, indirect=True)
 def test_choose_experts_compare_and_rank(ablating):
     """Chips write the text, both answers come, the ranking is drawn, a bar goes into the ablation."""
     page = ablating.page
@@ -242,7 +242,7 @@ def test_within_one_expert_the_table_sorts_and_saves(ablating, tmp_path):
     assert (tmp_path / "ranking.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("visit", SCREENS, indirect=True)
+@pytest.mark.parametrize("visit", TWO_SCREENS, indirect=True)
 def test_two_runs_side_by_side(visit, picture):
     page = visit.open().page
     visit.upload(picture)

@@ -10,7 +10,7 @@ import json
 
 import numpy as np
 import pytest
-from browsing import SCREENS, address, assets, browser, engine, picture, visit  # noqa: F401  fixtures
+from browsing import SCREENS, TWO_SCREENS, address, assets, browser, engine, picture, visit  # noqa: F401  fixtures
 from exploring import (  # noqa: F401  fixtures
     NAMES,
     PLOTS,
@@ -106,7 +106,7 @@ def test_everything_is_reached_with_the_keyboard(explorer):
     )
 
 
-@pytest.mark.parametrize("explorer", SCREENS, indirect=True)
+@pytest.mark.parametrize("explorer", TWO_SCREENS, indirect=True)
 def test_a_second_run_keeps_the_plots_and_the_page_its_width(explorer):
     page = explorer.show().page
     for name in NAMES:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import pytest
-from browsing import SCREENS, Visit, assets, browser, picture, serving  # noqa: F401  fixtures
+from browsing import SCREENS, TWO_SCREENS, Visit, assets, browser, picture, serving  # noqa: F401  fixtures
 from fake_models import FakeModels
 from offline_files import ShippedEngine, write_files
 
@@ -62,7 +62,7 @@ def test_a_choice_that_is_not_made_can_be_seen(visit):
     assert (scheme == "dark") == visit.page.evaluate("document.body.classList.contains('dark')")
 
 
-@pytest.mark.parametrize("visit", SCREENS, indirect=True)
+@pytest.mark.parametrize("visit", TWO_SCREENS, indirect=True)
 def test_the_map_stands_before_keep_and_share(visit):
     routing, share, answer = (
         visit.page.eval_on_selector(name, BOX) for name in ("#routing", "#share-panel", "#answer")

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from browsing import SCREENS, Visit, assets, browser, picture, serving  # noqa: F401  fixtures
+from browsing import SCREENS, TWO_SCREENS, Visit, assets, browser, picture, serving  # noqa: F401  fixtures
 from fake_models import BIG, FakeModels, engine
 
 from smola_demo import ui
@@ -18,7 +18,7 @@ pytestmark = [
 BUTTON = "#load-model"
 
 
-@pytest.fixture(params=SCREENS)
+@pytest.fixture(params=TWO_SCREENS)
 def visit(browser, assets, request):
     handle = ui.EngineHandle(lambda _report: engine(), models=FakeModels)
     handle.load()

@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from browsing import (  # noqa: F401  fixtures
     SCREENS,
+    TWO_SCREENS,
     WAIT,
     Visit,
     address,
@@ -51,7 +52,7 @@ def expected(image, task, question=None, ablation=""):
     return answer
 
 
-@pytest.mark.parametrize("visit", SCREENS, indirect=True)
+@pytest.mark.parametrize("visit", TWO_SCREENS, indirect=True)
 def test_a_run_is_kept_exported_and_reopened(visit, picture, tmp_path):
     page = visit.open().page
     assert page.is_disabled(".save-run")
