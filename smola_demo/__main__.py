@@ -22,6 +22,7 @@ from smola_demo import __version__, commands, offline_commands, processes
 from smola_demo.config import GROUPS, PRECISIONS
 from smola_demo.data import GENERATORS
 from smola_demo.report_text import as_text
+from smola_demo.tasks import TASKS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -173,9 +174,7 @@ def build_parser() -> argparse.ArgumentParser:
     push.add_argument("folder", type=Path, metavar="FOLDER")
     push.add_argument("repository", metavar="OWNER/NAME")
     push.add_argument("--private", action="store_true", help="only for you, where it is made anew")
-    study = command(
-        "study", "train variants of one run alike and compare them", "study configs/shapes-cpu.json"
-    )
+    study = command("study", "train variants alike and compare them", "study configs/shapes-cpu.json")
     study.add_argument("study", type=Path, metavar="STUDY.json", help="finished arms are not run again")
     bench = command(
         "bench", "time experts against the bare backbone, in interleaved pairs", "bench --what overhead"
@@ -200,12 +199,14 @@ def build_parser() -> argparse.ArgumentParser:
     fit.add_argument("--train", action="store_true", help="for training experts, not for answering")
     fit.add_argument("--table", action="store_true", help="print what fits on which card, as Markdown")
     command("fetch", "bring the embedded model's weights into the cache and verify them", "fetch")
-    data = command("data", "write suites of drawn rows for evaluate", "data suites --n 100")
+    data = command(
+        "data", "write suites of drawn rows for evaluate", "data suites --only words --task read --longest 12"
+    )
     data.add_argument("folder", type=Path, metavar="FOLDER")
     data.add_argument("--n", type=_positive, default=200, metavar="N", help="rows per suite (default 200)")
-    data.add_argument(
-        "--only", nargs="+", choices=tuple(GENERATORS), default=[], help="only these generators"
-    )
+    data.add_argument("--only", nargs="+", choices=tuple(GENERATORS), default=[], help="only these drawings")
+    data.add_argument("--task", nargs="+", choices=tuple(TASKS), default=[], help="only rows of these tasks")
+    data.add_argument("--longest", type=_positive, metavar="N", help="characters an answer may have")
     data.add_argument(
         "--hold-out",
         nargs="+",

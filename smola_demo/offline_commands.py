@@ -204,13 +204,14 @@ def data(options: argparse.Namespace) -> dict[str, Any]:
     from smola_demo.data.devset import held_out_suite, make_suite
 
     files = []
+    rows = {"tasks": options.task, "longest": options.longest}
     for path in options.hold_out:
         name = path.resolve().parent.name if path.stem == "data" else path.stem
-        files.append(held_out_suite(path, options.folder / f"{name}.jsonl", options.n))
+        files.append(held_out_suite(path, options.folder / f"{name}.jsonl", options.n, **rows))
     if options.only or not options.hold_out:
         names = options.only or list(GENERATORS)
         with tqdm(total=options.n * len(names), unit="row", desc="drawing", file=sys.stderr) as bar:
-            files += make_suite(options.folder, names, n=options.n, progress=bar.update)
+            files += make_suite(options.folder, names, n=options.n, progress=bar.update, **rows)
     return {"suites": [str(path) for path in files]}
 
 

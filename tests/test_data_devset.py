@@ -69,6 +69,22 @@ def test_the_development_share_of_a_file(tmp_path, own_rows):
         held_out_suite(own_rows, tmp_path / "none.jsonl", tasks=["caption"])
 
 
+def test_rows_of_a_task_with_short_answers(tmp_path, own_rows):
+    (file,) = make_suite(tmp_path, ["words"], n=30, tasks=["read"], longest=7)
+    rows = read_rows(file)
+    assert {row.task for row in rows} == {"read"}
+    assert max(len(row.answers[0]) for row in rows) <= 7
+    (file,) = make_suite(tmp_path / "any", ["words"], n=30)
+    assert max(len(row.answers[0]) for row in read_rows(file)) > 7
+    with pytest.raises(
+        RowError, match="'counts' draws no row of read with an answer of at most 3 characters"
+    ):
+        make_suite(tmp_path, ["counts"], n=1, tasks=["read"], longest=3)
+    with pytest.raises(RowError, match="no development row with an answer of at most 4 characters"):
+        held_out_suite(own_rows, tmp_path / "none.jsonl", longest=4)
+    assert read_rows(held_out_suite(own_rows, tmp_path / "some.jsonl", longest=5))
+
+
 def test_command_line(tmp_path, own_rows, capsys):
     folder = tmp_path / "s"
     command = ["data", str(folder), "--n", "4", "--only", "charts", "--hold-out", str(own_rows), "--json"]
@@ -76,6 +92,11 @@ def test_command_line(tmp_path, own_rows, capsys):
     files = [Path(name) for name in json.loads(capsys.readouterr().out)["suites"]]
     assert [path.name for path in files] == ["mine.jsonl", "charts.jsonl"]
     assert [len(read_rows(path)) for path in files] == [4, 4]
+    assert (
+        main(["data", str(folder), "--n", "3", "--only", "tables", "--task", "count", "--longest", "2"]) == 0
+    )
+    rows = read_rows(folder / "tables.jsonl")
+    assert [row.task for row in rows] == ["count"] * 3
 
 
 def test_command_line_faults(tmp_path, capsys):

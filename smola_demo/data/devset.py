@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from smola_demo.data import GENERATORS, scenes
-from smola_demo.data.row import SKIPPED_KINDS, Row, RowError, read_rows, split_by_image
+from smola_demo.data.row import QA, SKIPPED_KINDS, Row, RowError, read_rows, split_by_image
 
 LICENCE = "Apache-2.0, drawn by smola_demo"
 ROWS_PER_PICTURE = 2
+BARREN = 1000  # drawings in turn without a row that was asked for, after which there are none
 
 Advance = Callable[[int], Any]
 
@@ -23,12 +24,15 @@ def make_suite(
     n: int = 200,
     split: str = "dev",
     progress: Advance | None = None,
+    tasks: Sequence[str] = (),
+    longest: int | None = None,
 ) -> list[Path]:
     """Draw `n` rows of each generator into FOLDER/NAME.jsonl, pictures in FOLDER/images; returns the files.
 
-    At most two rows share a picture. `progress` is called with 1 after each row. The same call writes the
-    same bytes on a machine with the same fonts. Raises RowError for a number below 1 and ValueError for an
-    unknown generator or split.
+    At most two rows share a picture. `tasks` keeps rows of these tasks, `longest` those whose preferred
+    answer has at most so many characters. `progress` is called with 1 after each row. The same call writes
+    the same bytes on a machine with the same fonts. Raises RowError for a number below 1 or where a thousand
+    drawings in turn give no such row, and ValueError for an unknown generator or split.
     """
     if n < 1:
         raise RowError(f"A suite needs at least one row, not {n}.")
@@ -37,9 +41,16 @@ def make_suite(
     files = []
     for name in names or GENERATORS:
         rows: list[dict[str, Any]] = []
+        barren = 0
         for scene in scenes(name, split):
+            fitting = [qa for qa in scene.qa if _fits(qa, tasks, longest)]
+            barren = 0 if fitting else barren + 1
+            if barren == BARREN:
+                raise RowError(f"The generator '{name}' draws no row{_which(tasks, longest)}.")
+            if not fitting:
+                continue
             asked = random.Random(scene.id).sample(
-                scene.qa, min(ROWS_PER_PICTURE, len(scene.qa), n - len(rows))
+                fitting, min(ROWS_PER_PICTURE, len(fitting), n - len(rows))
             )
             image = f"images/{scene.id.replace('/', '-')}.png"
             scene.image.save(folder / image)
@@ -54,19 +65,22 @@ def make_suite(
 
 
 def held_out_suite(
-    source: str | Path, target: str | Path, limit: int | None = None, tasks: Sequence[str] = (), seed: int = 0
+    source: str | Path,
+    target: str | Path,
+    limit: int | None = None,
+    tasks: Sequence[str] = (),
+    longest: int | None = None,
+    seed: int = 0,
 ) -> Path:
     """Write the development share of a JSONL file as a suite that points to the original pictures.
 
-    `limit` keeps that many rows, drawn at random with `seed`; `tasks` keeps rows of these tasks.
+    `limit` keeps that many rows, drawn at random with `seed`; `tasks` and `longest` are `make_suite`'s.
     Raises RowError when the file cannot be read or nothing is left.
     """
     _, dev = split_by_image(read_rows(source))
-    kept: list[Row] = [
-        row for row in dev if row.kind not in SKIPPED_KINDS and (not tasks or row.task in tasks)
-    ]
+    kept = [row for row in dev if row.kind not in SKIPPED_KINDS and _fits(row, tasks, longest)]
     if not kept:
-        raise RowError(f"{source} has no development row{' of ' + ', '.join(tasks) if tasks else ''}.")
+        raise RowError(f"{source} has no development row{_which(tasks, longest)}.")
     if limit is not None and limit < len(kept):
         chosen = sorted(random.Random(seed).sample(range(len(kept)), limit))
         kept = [kept[i] for i in chosen]
@@ -76,6 +90,16 @@ def held_out_suite(
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     return _write(target, lines)
+
+
+def _fits(row: Row | QA, tasks: Sequence[str], longest: int | None) -> bool:
+    right = not tasks or row.task in tasks
+    return right and (longest is None or 0 < len("".join(row.answers[:1])) <= longest)
+
+
+def _which(tasks: Sequence[str], longest: int | None) -> str:
+    short = f" with an answer of at most {longest} characters" if longest else ""
+    return (f" of {', '.join(tasks)}" if tasks else "") + short
 
 
 def _line(
