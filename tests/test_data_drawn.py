@@ -175,7 +175,7 @@ def test_counts_of_shapes_against_the_pixels():
 
 
 def test_counts_alone_against_the_marks():
-    """Every answer is the number of marks with the words that its question has; none is asked twice."""
+    """Every answer is the number of marks with the words its question has; no noun phrase comes twice."""
     numbers, several = set(), 0
     for seed in range(60):
         scene = drawn("counts", seed)

@@ -93,8 +93,9 @@ def held_out_suite(
 
 
 def _fits(row: Row | QA, tasks: Sequence[str], longest: int | None) -> bool:
-    right = not tasks or row.task in tasks
-    return right and (longest is None or 0 < len("".join(row.answers[:1])) <= longest)
+    if tasks and row.task not in tasks:
+        return False
+    return longest is None or (bool(row.answers) and len(row.answers[0]) <= longest)
 
 
 def _which(tasks: Sequence[str], longest: int | None) -> str:

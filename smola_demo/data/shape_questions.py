@@ -191,7 +191,7 @@ def ask(rng: random.Random, shapes: Sequence[Shape], background: str) -> tuple[Q
 
 
 def ask_counts(rng: random.Random, shapes: Sequence[Shape], most: int) -> tuple[QA, ...]:
-    """Up to `most` counting questions on one scene, no two about the same things."""
+    """Up to `most` counting questions on one scene, no two with the same noun phrase."""
     numbers = dict(_countable(rng, shapes) for _ in range(2 * most))
     asked = [_how_many(rng, things, number) for things, number in list(numbers.items())[:most]]
     return tuple(QA(qa.task, casual(rng, str(qa.question)), qa.answers) for qa in asked)
