@@ -189,7 +189,7 @@ def attach(
     """
     if any(isinstance(module, SmolaLinear) for module in model.modules()):
         raise AdapterError("this model already carries experts: detach them first")
-    chosen = _choose(config, targets)
+    chosen = chosen_linears(config, targets)
     call, sites, routers = Call(), [], {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -208,8 +208,10 @@ def attach(
     return Adapter(model, config, tuple(sites), decoder, modality_of)
 
 
-def _choose(config: SmolaConfig, targets: Mapping[str, tuple[int, str]]) -> list[tuple[str, tuple[int, str]]]:
-    """The targets the config asks for, in layer order; every asked name and layer must exist."""
+def chosen_linears(
+    config: SmolaConfig, targets: Mapping[str, tuple[int, str]]
+) -> list[tuple[str, tuple[int, str]]]:
+    """The targets the config asks for, in layer order. Raises AdapterError for a name or layer not there."""
     names = {projection for _, projection in targets.values()}
     layers = {layer for layer, _ in targets.values()}
     for name in config.target_modules:

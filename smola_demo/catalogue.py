@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from smola_demo.adapter import AdapterError
-from smola_demo.adapter_files import read_config
 from smola_demo.backbone import EMBEDDED, BackboneError
 from smola_demo.backbone.connector import base_folder, revision_of
 from smola_demo.backbone.counts import FitError, count
@@ -29,9 +28,9 @@ from smola_demo.experts import (
     UNTRAINED,
     ExpertsError,
     checkpoint_names,
+    facts_of,
     find_experts,
 )
-from smola_demo.lora import is_lora, read_lora_facts
 from smola_demo.results import OfferedExperts, OfferedModel
 
 if TYPE_CHECKING:
@@ -63,8 +62,9 @@ class Catalogue:
     def choices(self) -> tuple[tuple[str, str], ...]:
         """(name, id) of each backbone on offer."""
         names = {known.id: known.name for known in known_models() if _served(known.config, known.id)}
-        ids = allowed_ids() or ((*names, self._started[0]) if self._local else (self._started[0],))
-        return tuple((names.get(name, name), name) for name in dict.fromkeys(ids))
+        backbone, experts = self._started
+        ids = allowed_ids() or ((*names, backbone) if self._local else (backbone,))
+        return tuple((names.get(name, name), name) for name in dict.fromkeys(ids) if name != experts)
 
     def model(self, id: str, precision: str = "auto", freed: int = 0) -> OfferedModel:
         """A backbone's facts; `freed` bytes are free on top once what is loaded has gone.
@@ -148,7 +148,7 @@ def _described(id: str) -> tuple[str, str, Any, str]:
 def _read(name: str) -> tuple[OfferedExperts, str]:
     """Experts that come with the project or lie in a folder, and the revision they were made for."""
     folder = find_experts(name) or CHECKPOINTS
-    facts = read_lora_facts(folder) if is_lora(folder) else read_config(folder)[1]
+    facts = facts_of(folder)
     steps = int(facts.get("steps") or 0)
     state = "trained" if steps else "untrained"
     return OfferedExperts(name, state, steps), str(facts.get("revision"))

@@ -20,20 +20,24 @@ def random_entropy(adapter: Adapter, draws: int = DRAWS, seed: int = 0) -> np.nd
     """(G, L, 2) nats: 5th and 95th percentile of one token's routing entropy under random routers.
 
     The cosine of any input with a random direction in d dimensions has one distribution, so no input is
-    needed: each draw gives every linear of a layer a fresh router and takes the mean over its linears.
+    needed: each draw gives every router of a layer a fresh one and takes the mean over its linears, of
+    which several may share one.
     """
     rng = np.random.default_rng(seed)
     config, layers = adapter.config, adapter.layers
     total = np.zeros((len(config.groups), len(layers), draws))
     linears = np.zeros(len(layers))
+    drawn: dict[int, np.ndarray] = {}
     for site in adapter.sites:
         router = site.linear.mixture.router
         scale = router.scale.detach().float().cpu().numpy()
-        shape = (len(scale), draws, config.num_experts * config.num_slots)
-        cosine = rng.standard_normal(shape)
-        cosine /= np.sqrt(cosine**2 + rng.chisquare(router.phi.shape[-1] - 1, shape))
+        if id(router) not in drawn:
+            shape = (len(scale), draws, config.num_experts * config.num_slots)
+            cosine = rng.standard_normal(shape)
+            cosine /= np.sqrt(cosine**2 + rng.chisquare(router.phi.shape[-1] - 1, shape))
+            drawn[id(router)] = entropy(_softmax(scale[:, None, None] * cosine, config.num_experts))
         place = layers.index(site.layer)
-        total[:, place] += entropy(_softmax(scale[:, None, None] * cosine, config.num_experts))
+        total[:, place] += drawn[id(router)]
         linears[place] += 1
     return np.percentile(total / linears[:, None], BAND, axis=-1).transpose(1, 2, 0)
 

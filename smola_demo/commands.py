@@ -28,16 +28,24 @@ def info(options: argparse.Namespace) -> dict[str, Any]:
     """Backbones, checkpoints, tasks, device and versions; loads no weights."""
     import torch
 
+    from smola_demo.adapter import AdapterError
     from smola_demo.adapter_files import read_config
     from smola_demo.backbone import cache_path
     from smola_demo.backbone.families import FAMILIES
-    from smola_demo.experts import CHECKPOINTS, checkpoint_names
+    from smola_demo.experts import CHECKPOINTS, checkpoint_names, facts_of
+    from smola_demo.lora import is_lora
 
     checkpoints = []
     for name in checkpoint_names():
-        config, facts = read_config(CHECKPOINTS / name)
+        folder = CHECKPOINTS / name
+        try:
+            shape = {"method": "lora"} if is_lora(folder) else read_config(folder)[0].to_dict()
+            facts = facts_of(folder)
+        except AdapterError as error:
+            checkpoints.append({"name": name, "error": str(error)})
+            continue
         keys = ("base_model_name_or_path", "revision", "steps", "precision")
-        checkpoints.append({"name": name, **config.to_dict(), **{key: facts.get(key) for key in keys}})
+        checkpoints.append({"name": name, **shape, **{key: facts.get(key) for key in keys}})
     return {
         "version": __version__,
         "backbones": [{"id": "embedded", "cache": str(cache_path())}],

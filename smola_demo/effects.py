@@ -97,7 +97,9 @@ class GivenAnswer:
         if not served.any():
             return 0.0, 0.0
         values = (self.trace.weight, self._share)
-        weight, share = (float(v[g, layers, projections][..., served, place.expert].mean()) for v in values)
+        weight, share = (
+            float(np.nanmean(v[g, layers, projections][..., served, place.expert])) for v in values
+        )
         return weight, share
 
     def _score(

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from smola_demo.ablation import AblationSpec, resolve
 from smola_demo.backbone import load_backbone
+from smola_demo.backbone.quantization import pick_device
 from smola_demo.chance import random_entropy
 from smola_demo.effects import GivenAnswer
 from smola_demo.experts import DEFAULT_EXPERTS, find_experts, load_experts
 from smola_demo.generation import Generation, generate, stream
-from smola_demo.memory import enough_memory, memory_mb
+from smola_demo.memory import enough_memory, memory_mb, start_peak
 from smola_demo.results import (
     Answer,
     Comparison,
@@ -81,6 +82,7 @@ class Engine:
         experts = experts or DEFAULT_EXPERTS.get(backbone, "none")
         folder = find_experts(experts)
         with enough_memory(f"load {backbone}", "close other programs or choose a smaller --precision"):
+            start_peak(pick_device(device))
             model = load_backbone(backbone, precision, device, progress=progress)
             adapter, name, facts = load_experts(model, experts, folder)
         return cls(model, adapter, name, facts, time.perf_counter() - start)
@@ -115,6 +117,7 @@ class Engine:
             folder=str(self._facts.get("folder", "")),
             weights=round(backbone.memory_mb * 1e6),
             fit=backbone.fit,
+            experts_option=str(self._facts.get("option", "")),
         )
 
     def answer(self, request: Request, capture: bool = True) -> Iterator[Step | Answer]:
@@ -228,6 +231,7 @@ class Engine:
     ) -> Generator[Step | Answer]:
         """The Steps and the Answer of one request; the caller holds the lock."""
         ids: list[int] = []
+        start_peak(self.backbone.device)
         with closing(stream(self.backbone, self.adapter, row, spec, _limit(request), record)) as events:
             for event in events:
                 if isinstance(event, Generation):

@@ -40,7 +40,7 @@ def attach_experts(backbone: Backbone, folder: Path) -> tuple[Adapter | None, di
     Raises AdapterError for damaged files and ExpertsError for another backbone or revision.
     """
     with_lora = is_lora(folder)
-    config, facts = (None, read_lora_facts(folder)) if with_lora else read_config(folder)
+    config, facts = (None, facts_of(folder)) if with_lora else read_config(folder)
     check_base(facts, backbone, folder)
     adapter = None
     if config is not None:
@@ -77,7 +77,8 @@ def load_experts(
     if folder is None:
         return (attach_untrained(backbone) if experts == UNTRAINED else None), experts, {}
     adapter, facts = attach_experts(backbone, folder)
-    return adapter, experts if on_hub(experts) else folder.name, {**facts, "folder": str(folder.resolve())}
+    name = experts if on_hub(experts) else folder.name
+    return adapter, name, {**facts, "folder": str(folder.resolve()), "option": experts}
 
 
 def attach_untrained(backbone: Backbone) -> Adapter:
@@ -130,7 +131,20 @@ def _fetch(id: str) -> Path:
 def checkpoint_names(base: str = "") -> list[str]:
     """Names of the experts that come with the project, for one backbone or for all."""
     names = sorted(path.parent.name for path in CHECKPOINTS.glob(f"*/{CONFIG_NAME}"))
-    return [n for n in names if not base or read_config(CHECKPOINTS / n)[1].get(BASE) == base]
+    return [name for name in names if not base or _made_for(CHECKPOINTS / name) == base]
+
+
+def facts_of(folder: Path) -> dict[str, Any]:
+    """How experts or a LoRA on disk were made. Raises AdapterError for a damaged config."""
+    return read_lora_facts(folder) if is_lora(folder) else read_config(folder)[1]
+
+
+def _made_for(folder: Path) -> Any:
+    """The backbone that experts on disk were made for; None for a folder that cannot be read."""
+    try:
+        return facts_of(folder).get(BASE)
+    except AdapterError:
+        return None
 
 
 def _numbers(config: SmolaConfig, linears: Sequence[Any]) -> int:

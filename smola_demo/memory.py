@@ -32,8 +32,14 @@ def enough_memory(what: str, advice: str = SMALLER) -> Generator[None]:
         raise MemoryShortError(f"there is not enough memory to {what}: {advice}") from error
 
 
+def start_peak(device: torch.device) -> None:
+    """From here on `memory_mb` tells the peak of what follows, where it tells a peak."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
 def memory_mb(device: torch.device) -> float:
-    """Memory this process holds now on a CPU, or its peak on a GPU, in MB of 10^6 bytes."""
+    """Memory this process holds now on a CPU, or its peak since `start_peak` on a GPU, in MB (10^6 bytes)."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
     return psutil.Process().memory_info().rss / 1e6

@@ -165,6 +165,7 @@ class EngineInfo:
     random_entropy (G, L, 2): the band of one token's routing entropy under random routers, see `chance`.
     experts_sha256: of their weights' file, "" without any: what tells one training from another.
     folder: where the experts came from, "" without any; stays on this machine.
+    experts_option: what --experts takes to load the same again, "" without any.
     weights: bytes of the backbone's weights. fit: the sentence that said before loading that it would fit.
     """
 
@@ -191,6 +192,7 @@ class EngineInfo:
     folder: str = field(default="", compare=False, repr=False)
     weights: int = 0
     fit: str = ""
+    experts_option: str = field(default="", compare=False, repr=False)
 
 
 @dataclass(frozen=True)

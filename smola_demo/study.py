@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +23,10 @@ from smola_demo.data.mixture import Mixture
 from smola_demo.data.row import RowError
 from smola_demo.experts import attach_experts
 from smola_demo.losses import AnswerLoss
-from smola_demo.metrics import bootstrap_ci
+from smola_demo.metrics import mean_ci
 from smola_demo.packing import batch_of, opened
 from smola_demo.train import DEV_SEED, state_folder, train
-from smola_demo.train_state import STATE_NAME
+from smola_demo.train_state import FREE_TO_CHANGE, STATE_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,12 +121,20 @@ def run(study: Study, say: Callable[[str], Any], quiet: bool = False) -> dict[st
             result = {"seconds": trained.seconds, "steps": trained.steps, **judge(study, arm)}
             done.write_text(json.dumps({"asked": asked, **result}) + "\n", encoding="utf-8")
         found = json.loads(done.read_text(encoding="utf-8"))
-        if found.pop("asked", None) != asked:
+        if _what_counts(found.pop("asked", None)) != _what_counts(asked):
             raise ConfigError(
                 f"{done} is the result of another config: delete its folder, or change the study's output"
             )
         results.append({"arm": arm, **found})
     return {"about": study.about, **compare(results)}
+
+
+def _what_counts(asked: Any) -> Any:
+    """What a result was asked for, less what changes nothing of it; of a damaged file, as it is."""
+    if not isinstance(asked, dict) or not isinstance(asked.get("config"), dict):
+        return asked
+    config = {key: value for key, value in asked["config"].items() if key not in FREE_TO_CHANGE}
+    return {**asked, "config": config}
 
 
 def judge(study: Study, arm: str) -> dict[str, Any]:
@@ -136,7 +144,8 @@ def judge(study: Study, arm: str) -> dict[str, Any]:
     whole = backbone.model.num_parameters()
     adapter, facts = attach_experts(backbone, study.folder(arm))
     loss = AnswerLoss(backbone, adapter)
-    mixture = Mixture(config.data, 1, DEV_SEED, config.max_answer_chars, split="dev")
+    alone = [replace(source, pack=1) for source in config.data]  # a row is one question
+    mixture = Mixture(alone, 1, DEV_SEED, config.max_answer_chars, split="dev")
     rows, tasks = [], []
     for i in range(MOST_TRIED * study.rows):
         group, picture = next(opened(mixture, i))
@@ -167,24 +176,26 @@ def judge(study: Study, arm: str) -> dict[str, Any]:
 
 
 def compare(results: list[dict[str, Any]]) -> dict[str, Any]:
-    """Losses per task and their mean over tasks, each arm against the first by paired bootstrap over rows."""
+    """Losses per task and their mean over tasks, each arm against the first, row by row.
+
+    Intervals are of a paired bootstrap over the rows of each task; tasks count alike.
+    """
     tasks = results[0]["tasks"]
     names = list(dict.fromkeys(tasks))
-    # Each task counts alike: a row weighs by how few its task has.
-    share = np.array([len(tasks) / (len(names) * tasks.count(task)) for task in tasks])
+    rows_of = [[task == name for task in tasks] for name in names]
     first = np.array(results[0]["nats"])
     arms = []
     for result in results:
         nats = np.array(result["nats"])
-        gain = (nats - first) * share
-        of = {name: float(nats[[task == name for task in tasks]].mean()) for name in names}
+        gains = [(nats - first)[own] for own in rows_of]
+        of = {name: float(nats[own].mean()) for name, own in zip(names, rows_of, strict=True)}
         arms.append(
             {
                 **{key: result[key] for key in ("arm", "parameters", "share", "bytes", "steps", "seconds")},
-                "loss": float((nats * share).mean()),
+                "loss": float(np.mean(list(of.values()))),
                 "tasks": of,
-                "difference": float(gain.mean()),
-                "ci95": list(bootstrap_ci(gain)),
+                "difference": float(np.mean([gain.mean() for gain in gains])),
+                "ci95": list(mean_ci(gains)),
             }
         )
     return {"tasks": names, "n": len(tasks), "arms": arms}

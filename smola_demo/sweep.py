@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from smola_demo.ablation import AblationError, AblationSpec, Term, resolve
+from smola_demo.ablation_spec import ALL
 from smola_demo.effects import GivenAnswer, Place
 from smola_demo.results import Effect, Progress, RandomRemoval, Sweep
 
@@ -27,7 +28,8 @@ SEED = 0
 def leave_one_out(adapter: Adapter, by: str, expert: str | None) -> list[Place]:
     """The single removals of a sweep: every expert, or one expert layer by layer or projection by projection.
 
-    Raises AblationError for an unknown `by`, or when a sweep within one expert does not name exactly one.
+    Raises AblationError for an unknown `by`, or when a sweep within one expert does not name exactly one, as
+    GROUP:EXPERT and no more: the sweep itself says where and how it is taken out.
     """
     if by == "expert":
         names = [(group, e) for group in adapter.config.groups for e in range(adapter.config.num_experts)]
@@ -35,10 +37,15 @@ def leave_one_out(adapter: Adapter, by: str, expert: str | None) -> list[Place]:
     if by not in ("layer", "projection"):
         raise AblationError(f"no sweep by '{by}': choose expert, layer or projection")
     spec = AblationSpec.parse(expert)
-    if len(spec.terms) != 1 or spec.terms[0].experts is None or len(spec.terms[0].experts) != 1:
+    experts = spec.terms[0].experts if len(spec.terms) == 1 else None
+    if experts is None or len(experts) != 1:
         raise AblationError(f"a sweep by {by} looks into one expert: name it, for example visual:3")
+    group, e = spec.terms[0].group, experts[0]
+    if group == ALL or spec != AblationSpec((Term(group, experts),)):
+        raise AblationError(
+            f"a sweep by {by} looks into one expert: give group and number alone, as visual:{e}"
+        )
     resolve([spec], adapter.config, adapter.sites)
-    group, e = spec.terms[0].group, spec.terms[0].experts[0]
     if by == "layer":
         return [Place(group, e, f"layer {n}", AblationSpec.parse(f"{group}:{e}@{n}")) for n in adapter.layers]
     return [

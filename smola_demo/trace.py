@@ -41,8 +41,8 @@ class TraceError(ValueError):
 class RoutingTrace:
     """Routing of one call. Axes: G groups, L layers, P projections, T tokens, E experts.
 
-    weight         (G, L, P, T, E) routing weights after ablation; a group's sum to 1 on tokens it serves
-                   and are 0 elsewhere
+    weight         (G, L, P, T, E) routing weights after ablation, 0 for tokens a group does not serve; on
+                   the others they sum to 1, or to less where experts are out and the rest keep their weights
     contribution   (G, L, P, T, E) norm of weight · B A x, in the unit of the linear's own output
     alignment      (G, L, P, T, E) cosine of weight · B A x and W x, -1 to 1; 0 where either is zero
     base_norm      (L, P, T) norm of W x
@@ -89,9 +89,13 @@ class RoutingTrace:
         return np.stack([kinds[str(group)] for group in self.groups])
 
     def share(self) -> np.ndarray:
-        """(G, L, P, T, E) contribution as a share of all experts' at that linear and token, or 0."""
+        """(G, L, P, T, E) contribution as a share of all experts' at that linear and token, or 0.
+
+        NaN where a layer lacks a projection, as in what it is made of.
+        """
         total = self.contribution.sum((0, 4), keepdims=True)
-        return np.divide(self.contribution, total, out=np.zeros_like(self.contribution), where=total > 0)
+        none = np.where(np.isnan(total), total, 0) + np.zeros_like(self.contribution)
+        return np.divide(self.contribution, total, out=none, where=total > 0)
 
     def mean(self, values: np.ndarray) -> np.ndarray:
         """(G, L, P, T, E) → (G, L, E): mean over projections and the tokens each group serves, or 0."""
@@ -103,8 +107,10 @@ class RoutingTrace:
         return total / np.maximum(serves.sum(1), 1)[:, None, None] / np.maximum(wrapped.sum(1), 1)[:, None]
 
     def entropy(self) -> np.ndarray:
-        """(G, L) mean entropy of the routing weights in nats; log E when uniform."""
-        each = -np.sum(self.weight * np.log(np.maximum(self.weight, 1e-12)), axis=-1, keepdims=True)
+        """(G, L) mean entropy of the routing in nats, among the experts that are left; log E when uniform."""
+        total = self.weight.sum(-1, keepdims=True)
+        left = np.divide(self.weight, total, out=np.zeros_like(self.weight), where=total > 0)
+        each = -np.sum(left * np.log(np.maximum(left, 1e-12)), axis=-1, keepdims=True)
         return self.mean(each)[..., 0]
 
     def save(self, path: str | Path) -> None:

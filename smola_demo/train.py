@@ -218,6 +218,10 @@ def _grouped(batches: Iterable[AnyBatch], size: int) -> Iterable[list[AnyBatch]]
 def _dev_loss(config: TrainConfig, backbone: Backbone, module: Loss, held_out: Mixture) -> float:
     """Mean loss over development groups: the same mixture, on rows and drawings that training never sees."""
     groups = config.dev_groups
+    if not isinstance(module, AnswerLoss) and groups > config.batch_size:
+        groups -= (
+            groups % config.batch_size
+        )  # these compare the pictures of a batch: no smaller one at the end
     items: Any = examples(config, backbone, held_out, groups)
     total = weight = 0.0
     for first in range(0, groups, config.batch_size):

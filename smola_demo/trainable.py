@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from smola_demo.adapter import attach
+from smola_demo.adapter import attach, chosen_linears
 from smola_demo.adapter_files import load_weights, read_config
 from smola_demo.backbone import connector
 from smola_demo.backbone.optimizers import adamw_8bit
@@ -82,7 +82,9 @@ def _keep_outputs(adapter: Adapter, trained_at: float) -> None:
 
 def _lora(config: TrainConfig, backbone: Backbone) -> Trainable:
     """A LoRA on the linears that experts would wrap; over trained experts if `init_experts` names some."""
-    targets = backbone.target_linears(config.smola.target_modules)
+    if config.smola.shared_router and not config.lora_rank:
+        raise ConfigError("a LoRA is matched linear by linear: set shared_router to false, or give lora_rank")
+    targets = dict(chosen_linears(config.smola, backbone.target_linears(config.smola.target_modules)))
     ranks = matched_ranks(config.smola, backbone.model, targets)
     if config.lora_rank:
         ranks = dict.fromkeys(ranks, config.lora_rank)

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 import zlib
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from fake_engine import FakeEngine
 from PIL import Image
 
 from smola_demo import ui
+from smola_demo.ui.ask_handlers import AskHandlers
 
 pytestmark = [
     pytest.mark.browser,
@@ -91,6 +93,29 @@ def test_unusual_pictures_are_fine(visit, tmp_path, kind):
     page.click("#ask")
     visit.answered()
     assert page.locator("#picture-note .note").text_content() == ""
+
+
+def test_of_quick_choices_the_last_one_counts(browser, assets, monkeypatch):
+    """On a slow link the server is still busy with the first key when the second is pressed."""
+    known = AskHandlers.choose_task
+
+    def late(self, task: str):
+        time.sleep(0.6)
+        return known(self, task)
+
+    monkeypatch.setattr(AskHandlers, "choose_task", late)
+    with serving(ui.EngineHandle.of(FakeEngine()), assets) as address:
+        context = browser.new_context(**SCREENS["wide"])
+        found = Visit(context.new_page(), address).open()
+        found.page.get_by_label("Caption").focus()
+        for _ in range(2):
+            found.page.keyboard.press("ArrowDown")
+        found.page.wait_for_selector("#question", state="visible")
+        found.until("document.querySelector('#suggestions').textContent.includes('How many people')")
+        found.page.wait_for_timeout(900)  # for what might still come and undo it
+        assert found.page.get_by_label("Count").is_checked()
+        assert "How many people" in found.text("#suggestions")
+        context.close()
 
 
 def test_the_page_is_there_while_the_model_loads(browser, assets):

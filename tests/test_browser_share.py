@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import re
@@ -59,8 +60,8 @@ def test_a_run_is_kept_exported_and_reopened(visit, picture, tmp_path):
     visit.upload(picture)
     ask(visit, 1)
     name, raw = download(visit, ".save-run")
-    run = read_run(raw)
-    assert re.fullmatch(r"smola-\d{14}\.json", name)
+    run = read_run(gzip.decompress(raw))
+    assert re.fullmatch(r"smola-\d{14}\.json\.gz", name)
     assert run["answer"]["text"] == visit.text(".answer-text")
     assert visit.text(".past-list button").startswith("beach.png · Caption · ")
 
@@ -292,7 +293,7 @@ def test_two_visitors_at_once_each_see_their_own(browser, address, engine, tmp_p
         found.until("document.querySelectorAll('.past-list li').length === 1")
         found.answered()
         assert found.text(".answer-text") == expected(image, "caption").text
-        run = read_run(download(found, ".save-run")[1])
+        run = read_run(gzip.decompress(download(found, ".save-run")[1]))
         assert run["answer"]["logprob"] == pytest.approx(expected(image, "caption").logprob, abs=1e-4)
     for _, found, _, spec in people:
         found.tab("ablate")

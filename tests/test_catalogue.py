@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import gc
+import json
+import shutil
 import weakref
+from pathlib import Path
 
 import pytest
 import torch
 from tiny_vlm import noise, tiny_folder
 
 import app
+from smola_demo import experts
+from smola_demo.__main__ import main
 from smola_demo.backbone import BackboneError, fit, load_backbone
 from smola_demo.backbone.counts import FitError, count
 from smola_demo.backbone.fit import MARGIN, config_of
@@ -20,6 +25,7 @@ from smola_demo.experts import ExpertsError
 from smola_demo.ui.loading import EngineHandle
 
 CPU = torch.device("cpu")
+ROOT = Path(__file__).parents[1]
 
 
 def free(monkeypatch, size):
@@ -90,6 +96,26 @@ def test_a_list_of_what_is_allowed_holds_for_a_local_page_too(monkeypatch):
     assert not narrow.open
     with pytest.raises(BackboneError, match="may not be loaded here"):
         narrow.check(str(tiny_folder("llava")))
+
+
+def test_experts_that_are_allowed_are_no_backbone(monkeypatch):
+    monkeypatch.setenv("SMOLA_BACKBONES", "embedded,you/mine")
+    assert [id_ for _, id_ in Catalogue("embedded", "you/mine").choices] == ["embedded"]
+
+
+def test_what_cannot_be_read_under_checkpoints_stands_in_nobodys_way(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(experts, "CHECKPOINTS", tmp_path)
+    shutil.copytree(ROOT / "checkpoints" / "embedded-omni", tmp_path / "good", symlinks=True)
+    for name, text in (("lora", '{"peft_type": "LORA"}'), ("bare", '{"peft_type": "LORA"}'), ("torn", "{")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "adapter_config.json").write_text(text)
+    (tmp_path / "lora" / "training.json").write_text('{"base_model_name_or_path": "embedded", "steps": 7}')
+    assert experts.checkpoint_names("embedded") == ["good", "lora"]
+    assert main(["info", "--json"]) == 0
+    told = {made["name"]: made for made in json.loads(capsys.readouterr().out)["checkpoints"]}
+    assert (told["good"]["num_experts"], told["lora"]["method"], told["lora"]["steps"]) == (8, "lora", 7)
+    assert "missing or damaged" in told["bare"]["error"]
+    assert "error" in told["torn"]
 
 
 def test_facts_of_known_models_need_no_network(monkeypatch):

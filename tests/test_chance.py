@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from tiny_experts import with_experts
 
@@ -41,3 +42,15 @@ def test_a_small_scale_is_nearly_even_and_slots_count_for_their_expert():
     for site in adapter.sites:
         site.linear.mixture.router.scale.data.fill_(0.01)
     np.testing.assert_allclose(random_entropy(adapter), np.log(3), atol=1e-3)
+
+
+def test_linears_that_share_a_router_are_one_draw():
+    """Two linears of one router vary together: their mean varies as one of them does."""
+    shape = {"num_experts": 3, "rank": 1, "target_modules": ("q_proj", "v_proj"), "router_scale": 6.0}
+    shared, own, one = (
+        random_entropy(with_experts(SmolaConfig(**shape | change))[1], draws=4000)
+        for change in ({"shared_router": True}, {}, {"target_modules": ("q_proj",)})
+    )
+    wide, narrow, single = (float(np.ptp(band[0, 0])) for band in (shared, own, one))
+    assert wide == pytest.approx(single, rel=0.05)
+    assert narrow < 0.85 * wide

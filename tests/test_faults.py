@@ -23,7 +23,7 @@ from smola_demo import engine as engine_module
 from smola_demo.backbone import download
 from smola_demo.backbone.download import CacheError, cache_dir, part_file
 from smola_demo.engine import Engine
-from smola_demo.memory import MemoryShortError
+from smola_demo.memory import MemoryShortError, start_peak
 from smola_demo.results import Answer, Request
 from smola_demo.ui.loading import EngineHandle, sentence
 
@@ -268,3 +268,13 @@ def test_a_visitor_who_goes_away_in_the_middle_frees_the_model(tmp_path, monkeyp
         assert '"state":"done"' in outputs[0].replace(" ", "")
         other.http.close()
     assert slow.most_running == 1
+
+
+def test_a_peak_is_of_what_follows(monkeypatch):
+    """No GPU here: that the counter is started anew, and where, is what can be shown."""
+    started = []
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", started.append)
+    start_peak(torch.device("cpu"))
+    assert started == []
+    start_peak(torch.device("cuda:1"))
+    assert started == [torch.device("cuda:1")]

@@ -53,6 +53,20 @@ def test_a_matched_lora_has_as_many_parameters_as_the_mixture(here):
     assert smola == count
 
 
+def test_a_lora_wraps_the_layers_that_experts_would(here):
+    one = BASE["smola"] | {"layers": [1]}
+    train(config(output="smola", smola=one, steps=1), quiet=True)
+    train(config(output="lora", method="lora", smola=one, steps=1), quiet=True)
+    smola = json.loads(Path("smola/adapter_config.json").read_text())["parameters"]
+    assert abs(facts("lora")["parameters"] - smola) <= 0.02 * smola
+    assert {name.split(".layers.")[1][0] for name in load_file(f"lora/{WEIGHTS_NAME}")} == {"1"}
+    with pytest.raises(AdapterError, match="no layer 9"):
+        train(config(output="lora", method="lora", smola=BASE["smola"] | {"layers": [9]}), quiet=True)
+    shared = BASE["smola"] | {"shared_router": True}
+    with pytest.raises(ConfigError, match="set shared_router to false"):
+        train(config(output="lora", method="lora", smola=shared), quiet=True)
+
+
 @pytest.mark.parametrize(("d", "o"), [(576, 576), (576, 192), (1536, 576)])
 def test_the_rank_of_the_shipped_shape_matches_to_one_percent(d, o):
     smola = config(output="x").smola

@@ -5,13 +5,17 @@ from __future__ import annotations
 import gc
 import json
 import weakref
+from dataclasses import replace
+from types import SimpleNamespace
 
 import gradio as gr
 import pytest
+from fake_engine import FakeError
 from fake_models import BIG, HUGE, OFFERED, SMALL, FakeModels, engine
 from ui_calls import VISITOR, ask, handlers, picture, skipped  # noqa: F401  fixture
 
 from smola_demo import ui
+from smola_demo.results import OfferedExperts
 from smola_demo.ui.api import Api
 from smola_demo.ui.loading import EngineHandle, NotReadyError
 from smola_demo.ui.model_handlers import ModelHandlers
@@ -167,6 +171,66 @@ def test_the_tab_chooses_what_is_loaded(do, models):
     assert asked == [(BIG, "nf4")]
     assert "Loaded: SmolLM2" in last(do.load("embedded", "embedded-omni", "auto"))["text"]
     assert do.loaded()[2] == "auto", "NF4 weights computed in float32 are not what nf4 would load"
+
+
+def test_another_precision_keeps_the_experts_that_were_chosen(do, page):
+    _, experts, _ = do.choose(SMALL, "nf4", "none")
+    assert experts["value"] == "none"
+    _, experts, _ = do.choose(BIG, "nf4", "embedded-omni")
+    assert experts["value"] == "none", "they are of another backbone"
+    asked = {
+        component.elem_id: [block.elem_id for block in fn.inputs]
+        for fn in page.fns.values()
+        if fn.name == "choose"
+        for component in [page.blocks[fn.targets[0][0]]]
+    }
+    assert asked["model-precision"] == ["model-backbone", "model-precision", "model-experts"]
+    assert asked["model-backbone"] == ["model-backbone", "model-precision"]
+
+
+def test_experts_of_a_folder_are_chosen_as_they_were_named(models):
+    own = replace(engine().info(), experts="mine", experts_option="runs/mine")
+    handle = EngineHandle(lambda _report: SimpleNamespace(info=lambda: own), models=lambda: models)
+    handle.load()
+    offered = models.offered[SMALL]
+    models.offered[SMALL] = replace(
+        offered, experts=(OfferedExperts("runs/mine", "trained", 5), *offered.experts)
+    )
+    _, _, _, _, experts, _ = ModelHandlers(handle, lambda: models).loaded()
+    assert experts["value"] == "runs/mine"
+
+
+def test_after_a_first_load_that_failed_another_model_can_be_chosen(models):
+    def broken(_report):
+        raise FakeError("there is no network")
+
+    handle = EngineHandle(broken, models=lambda: models)
+    do = ModelHandlers(handle, lambda: models)
+    assert all(skipped(value) for value in do.loaded())
+    handle.load()
+    note, backbones, *rest = do.loaded()
+    assert json.loads(note) == {
+        "text": "The model could not be loaded: There is no network.",
+        "kind": "error",
+    }
+    assert [id_ for _, id_ in backbones["choices"]] == list(OFFERED)
+    assert all(skipped(value) for value in rest)
+    assert do.choose(BIG, "auto")[2]["interactive"] is True
+    assert last(do.load(BIG, "none", "auto"))["text"].startswith("Loaded: big-model")
+
+
+def test_one_model_that_cannot_be_reached_hides_no_other(handle, models):
+    whole = models.model
+
+    def model(id, *rest, **named):
+        if id == BIG:
+            raise FakeError("the hub cannot be reached")
+        return whole(id, *rest, **named)
+
+    models.model = model
+    told = {entry["id"]: entry for entry in Api(handle).models()["models"]}
+    assert told[BIG] == {"id": BIG, "name": "big-model", "fits": False, "fit": "The hub cannot be reached."}
+    assert told[SMALL]["fits"] is True
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from PIL import Image
 from tiny_experts import CONFIG, tiny_engine, with_experts
 
 from smola_demo import effects
-from smola_demo.ablation import AblationSpec
+from smola_demo.ablation import AblationError, AblationSpec
 from smola_demo.effects import GivenAnswer
 from smola_demo.results import Progress, Request, Step
 from smola_demo.sweep import leave_one_out, random_removals
@@ -68,6 +68,17 @@ def test_random_removals_are_seeded_and_spread_over_everything():
     assert len(seen) == cells
     assert max(seen.values()) < 2 * 1200 / cells  # 67 each on average; twice that would be no even draw
     assert all(AblationSpec.parse(str(spec)) == spec for spec, _ in many[:20])
+
+
+@pytest.mark.parametrize("by", ["layer", "projection"])
+@pytest.mark.parametrize(
+    "said", ["*:1", "renormalize!visual:1", "mean!visual:1", "visual:1@0", "visual:1/mlp"]
+)
+def test_a_sweep_within_an_expert_takes_its_name_alone(by, said):
+    _, adapter = with_experts()
+    assert leave_one_out(adapter, by, "visual:1")
+    with pytest.raises(AblationError, match="give group and number alone, as visual:1"):
+        leave_one_out(adapter, by, said)
 
 
 @pytest.mark.parametrize("call", ["compare", "sweep"])

@@ -257,6 +257,10 @@ def test_a_layer_that_lacks_a_projection_is_left_out_of_its_means():
     np.testing.assert_allclose(trace.mean(trace.weight).sum(-1), 1, atol=1e-5)
     np.testing.assert_allclose(trace.mean(trace.weight)[2, 1], trace.weight[2, 1, 1].mean(0), atol=1e-6)
     assert np.isfinite(trace.entropy()).all()
+    share = trace.share()
+    assert np.isnan(share[:, 1, 0]).all()
+    assert np.isfinite(share[:, 0]).all()
+    assert np.isfinite(share[:, 1, 1]).all()
 
 
 def test_permuting_experts_permutes_the_record():
@@ -306,6 +310,15 @@ def test_uniform_routing_has_the_entropy_of_its_experts():
     trace = random_trace()
     uniform = dataclasses.replace(trace, weight=np.where(trace.weight > 0, np.float32(1 / 3), 0))
     np.testing.assert_allclose(uniform.entropy(), math.log(3), rtol=1e-5)
+
+
+def test_entropy_is_of_the_experts_that_are_left():
+    trace = random_trace()
+    third = np.where(trace.weight > 0, np.float32(1 / 3), 0)
+    third[..., 2] = 0
+    np.testing.assert_allclose(dataclasses.replace(trace, weight=third).entropy(), math.log(2), rtol=1e-5)
+    third[..., 1] = 0
+    np.testing.assert_allclose(dataclasses.replace(trace, weight=third).entropy(), 0, atol=1e-6)
 
 
 def test_share_is_of_all_experts_at_a_linear_and_token():

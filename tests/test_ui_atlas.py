@@ -25,10 +25,12 @@ from smola_demo.looking import looking
 from smola_demo.metric_files import write_metrics
 from smola_demo.reports import engine_report
 from smola_demo.ui import atlas as atlas_view
+from smola_demo.ui.ablate_handlers import AblateHandlers
 from smola_demo.ui.atlas import atlas_value, even_share
 from smola_demo.ui.atlas_tab import AtlasTab
 from smola_demo.ui.loading import EngineHandle
 from smola_demo.ui.picker import picked_expert
+from smola_demo.ui.stops import StopFlags
 from smola_demo.ui.truth import truth_value
 from smola_demo.ui.truth_tab import TruthTab
 from smola_demo.ui.view import encode
@@ -112,6 +114,16 @@ def test_a_missing_file_says_so_with_a_command_that_runs(info):
     assert truth_value(info)["commands"][-1].endswith("--against none --look --checks 60")
 
 
+def test_commands_for_experts_of_a_folder_name_it_as_it_was_given(info, tmp_path):
+    given = replace(info, experts="own", experts_option=str(tmp_path))
+    for command in (*atlas_value(given)["commands"], truth_value(given)["commands"][-1]):
+        asked = build_parser().parse_args(shlex.split(command)[3:])
+        assert asked.experts == str(tmp_path)
+        assert asked.command == "atlas" or str(asked.out) == str(tmp_path), (
+            "the page reads what is beside them"
+        )
+
+
 @pytest.mark.parametrize("value", [atlas_value, truth_value])
 def test_without_experts_or_before_them(value, info):
     assert "still loading" in value(None)["message"]
@@ -185,8 +197,11 @@ def test_a_damaged_atlas_is_refused(info, how):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"experts_steps": 5000}, "loaded are embedded-omni after 5000 steps (weights f00df00d) on embedded"),
-        ({"experts": "mine"}, "loaded are mine after 4000 steps"),
+        (
+            {"experts_steps": 5000, "experts_sha256": ""},
+            "loaded are embedded-omni after 5000 steps on embedded",
+        ),
+        ({"experts": "mine", "experts_sha256": ""}, "loaded are mine after 4000 steps"),
         ({"experts_sha256": "beef" * 16}, "loaded are embedded-omni after 4000 steps (weights beefbeef)"),
         ({"backbone": "other"}, "on other"),
     ],
@@ -226,18 +241,34 @@ def test_the_tabs_hand_out_their_files_only_when_asked(info, tmp_path):
     assert "No room." in json.loads(TruthTab(failed).loaded()[0])["message"]
 
 
+def test_the_same_weights_keep_their_files_under_another_name(info):
+    write_files(info)
+    moved = replace(info, experts="someone/smola-mine", experts_steps=0)
+    assert atlas_value(moved)["state"] == truth_value(moved)["state"] == "shown"
+
+
 def test_taking_an_expert_out_checks_what_the_page_sent():
-    info = FakeEngine().info()
-    assert picked_expert({"group": "text", "expert": 2}, info) == "text:2"
-    for bad in (None, "text", {"group": "audio", "expert": 2}, {"group": "text", "expert": 8},
+    assert picked_expert({"group": "text", "expert": 2}) == "text:2"
+    for bad in (None, "text", {"group": "audio", "expert": 2}, {"group": "text", "expert": 10**9},
                 {"group": "text", "expert": -1}, {"group": "text", "expert": "2"},
-                {"group": "text", "expert": True}, {"group": ["text"], "expert": 1}):  # fmt: skip
-        assert picked_expert(bad, info) is None
-    assert picked_expert({"group": "text", "expert": 2}, None) is None
-    assert picked_expert({"group": "text", "expert": 2, "layer": None}, info) == "text:2"
-    assert picked_expert({"group": "text", "expert": 2, "layer": 3}, info) == "text:2@3"
-    assert picked_expert({"group": "text", "expert": 2, "layer": 99}, info) is None
+                {"group": "text", "expert": True}, {"group": ["text"], "expert": 1},
+                {"group": "text", "expert": 2, "layer": "3"},
+                {"group": "text", "expert": 2, "layer": -1}):  # fmt: skip
+        assert picked_expert(bad) is None
+    assert picked_expert({"group": "text", "expert": 2, "layer": None}) == "text:2"
+    assert picked_expert({"group": "text", "expert": 2, "layer": 3}) == "text:2@3"
     spec, chips, tabs = ablation_handlers().take_out(SimpleNamespace(_data={"group": "text", "expert": 2}))
     assert spec == "text:2"
     assert json.loads(chips)["picked"]["text"] == [2]
     assert tabs.selected == "ablate"
+
+
+def test_an_expert_can_be_taken_out_before_a_model_is_there_and_of_another_ones_run():
+    sent = SimpleNamespace(_data={"group": "text", "expert": 2})
+    early = AblateHandlers(EngineHandle(lambda _report: FakeEngine()), StopFlags(), lambda run: run)
+    spec, chips, tabs = early.take_out(sent)
+    assert (spec, tabs.selected) == ("text:2", "ablate")
+    assert json.loads(chips)["spec"] == "text:2"
+    spec, chips, tabs = ablation_handlers().take_out(SimpleNamespace(_data={"group": "text", "expert": 77}))
+    assert (spec, tabs.selected) == ("text:77", "ablate")
+    assert "77" in json.loads(chips)["note"]

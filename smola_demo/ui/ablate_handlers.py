@@ -91,7 +91,7 @@ class AblateHandlers(ModelRuns):
 
     def take_out(self, event: gr.EventData) -> tuple[Any, ...]:
         """An expert of another tab is to be taken out: the spec, the chips, and this tab in front."""
-        spec = picked_expert(getattr(event, "_data", None), self.handle.info)
+        spec = picked_expert(getattr(event, "_data", None))
         return skip(3) if spec is None else (*self.given(spec), self.open())
 
     def given(self, spec: str) -> tuple[str, str]:

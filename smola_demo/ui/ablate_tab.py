@@ -13,7 +13,7 @@ from smola_demo.ui import ranking
 from smola_demo.ui.ablate_handlers import NO_PICTURE
 from smola_demo.ui.picker import picker_value
 from smola_demo.ui.view import view
-from smola_demo.ui.wiring import QUIET, connect_run, run_buttons
+from smola_demo.ui.wiring import EACH, LATEST, QUIET, connect_run, run_buttons
 
 if TYPE_CHECKING:
     from smola_demo.ui.ablate_handlers import AblateHandlers
@@ -85,13 +85,11 @@ class AblateTab:
         )
         tab.select(do.asked, asked, self.asked, preprocess=False, queue=False, **QUIET)
         self.picker.select(None, None, self.spec, js="() => window.smola.spec", **QUIET)
-        self.spec.change(
-            do.read_spec, self.spec, self.picker, trigger_mode="always_last", queue=False, **QUIET
-        )
+        self.spec.change(do.read_spec, self.spec, self.picker, queue=False, **LATEST)
         chosen = [self.spec, self.picker]
-        ask.routing.select(do.pick_cell, None, [*chosen, ask.take_out, ask.cell], queue=False, **QUIET)
-        self.ranking.select(ranks.pick_place, None, [*chosen, self.within], queue=False, **QUIET)
-        self.by.input(ranks.choose_by, self.by, self.within, queue=False, **QUIET)
+        ask.routing.select(do.pick_cell, None, [*chosen, ask.take_out, ask.cell], queue=False, **EACH)
+        self.ranking.select(ranks.pick_place, None, [*chosen, self.within], queue=False, **EACH)
+        self.by.input(ranks.choose_by, self.by, self.within, queue=False, **LATEST)
         ask.take_out.click(do.open_cell, ask.cell, [*chosen, tabs], queue=False, **QUIET)
 
     @property

@@ -117,14 +117,14 @@ def run_facts(tokens: int, seconds: float, said: str) -> list[tuple[str, str]]:
 
 def answer_facts(answer: Answer) -> list[tuple[str, str]]:
     """Figures of a finished answer."""
-    timing = answer.timing
+    timing, on_gpu = answer.timing, answer.device.startswith("cuda")
     return [
         ("time", f"{timing.prefill_s + timing.decode_s:.1f} s"),
         ("first token after", f"{timing.prefill_s:.2f} s"),
         ("speed", f"{timing.tokens_per_s:.1f} tokens/s"),
         ("tokens", str(len(answer.tokens)) + (" (cut at the limit)" if answer.stopped == "length" else "")),
         ("confidence", confidence(answer.tokens)),
-        ("memory after answer", f"{answer.memory_mb:,.0f} MB"),
+        ("peak memory" if on_gpu else "memory after answer", f"{answer.memory_mb:,.0f} MB"),
     ]
 
 

@@ -136,16 +136,17 @@ class Api:
         """Say which models can be loaded in place of the present one, and whether each would fit.
 
         Returns:
-            models, each with licence, parameters, bytes of its weights, fit and experts made for it; open
-            says whether other ids and folders are taken too
+            models, each with licence, parameters, bytes of its weights, fit and experts made for it, or with
+            fit alone saying why it cannot be told; open says whether other ids and folders are taken too
         """
         offers = self._offers()
-        return {
-            "models": [
-                asdict(offers.models.model(id_, freed=offers.freed())) for _, id_ in offers.models.choices
-            ],
-            "open": offers.models.open,
-        }
+        told: list[dict[str, Any]] = []
+        for name, id_ in offers.models.choices:
+            try:
+                told.append(asdict(offers.models.model(id_, freed=offers.freed())))
+            except ValueError as error:  # one that cannot be reached hides no other
+                told.append({"id": id_, "name": name, "fits": False, "fit": sentence(error)})
+        return {"models": told, "open": offers.models.open}
 
     @told
     def load(self, backbone: str, experts: str = "", precision: Precision = "auto") -> dict[str, Any]:

@@ -76,8 +76,11 @@ class AskHandlers(ModelRuns):
         return gr.skip(), encode({})
 
     def choose_task(self, task: str) -> tuple[Any, ...]:
-        """Show the question box and suggestions where the task has them."""
-        return task_shown(task)
+        """Show the question box and suggestions where the task has them.
+
+        The choice itself stays: it may have gone on since.
+        """
+        return task_shown(task, chosen=False)
 
     def choose_example(self, event: gr.EventData) -> tuple[Any, ...]:
         """Put the clicked example's picture, task and question in."""
@@ -98,16 +101,20 @@ class AskHandlers(ModelRuns):
         return encode(answer.answer_value(info)), encode(answer.empty_map(info)), *self.buttons(), hidden
 
 
-def task_shown(task: str, question: str | None = None) -> tuple[Any, ...]:
-    """Updates of the task's choice, the question box and the suggestions."""
+def task_shown(task: str, question: str | None = None, chosen: bool = True) -> tuple[Any, ...]:
+    """Updates of the task's choice (`chosen`: made here), the question box and the suggestions."""
     known = TASKS.get(task)
     if known is None:
         return skip(3)
     box: dict[str, Any] = {"visible": known.needs_question, "placeholder": f"For example: {known.example}"}
     if question is not None:
         box["value"] = question
-    radio = gr.update(value=task, info=known.description)
-    return radio, gr.update(**box), encode(answer.suggestion_picks(task))
+    choice = {"value": task} if chosen else {}
+    return (
+        gr.update(**choice, info=known.description),
+        gr.update(**box),
+        encode(answer.suggestion_picks(task)),
+    )
 
 
 def _index(event: gr.EventData) -> int | None:

@@ -14,7 +14,7 @@ from smola_demo.ui import answer
 from smola_demo.ui.asked import TASK_NAMES
 from smola_demo.ui.examples import example_picks
 from smola_demo.ui.view import view
-from smola_demo.ui.wiring import QUIET, connect_run, run_buttons
+from smola_demo.ui.wiring import EACH, LATEST, QUIET, connect_run, run_buttons
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,9 +85,9 @@ class AskTab:
         checked = [self.image, self.picture_note]
         self.image.input(do.check_picture, self.image, checked, preprocess=False, queue=False, **QUIET)
         shown = [self.task, self.question, self.suggestions]
-        self.task.input(do.choose_task, self.task, shown, queue=False, **QUIET)
-        self.gallery.select(do.choose_example, None, [*checked, *shown], queue=False, **QUIET)
-        self.suggestions.select(do.choose_question, self.task, self.question, queue=False, **QUIET)
+        self.task.input(do.choose_task, self.task, shown, queue=False, **LATEST)
+        self.gallery.select(do.choose_example, None, [*checked, *shown], queue=False, **EACH)
+        self.suggestions.select(do.choose_question, self.task, self.question, queue=False, **EACH)
 
     @property
     def waiting(self) -> list[Any]:

@@ -8,7 +8,7 @@ from smola_demo.config import GROUPS
 from smola_demo.plots.palette import scales
 from smola_demo.ui.atlas import atlas_value
 from smola_demo.ui.view import encode, view
-from smola_demo.ui.wiring import QUIET
+from smola_demo.ui.wiring import EACH, QUIET
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -49,7 +49,7 @@ class AtlasTab:
         """Connect events to handlers; an expert that is to be taken out goes to the Ablate tab."""
         self.view.expand(self.opened, None, self.view, queue=False, **QUIET)
         chosen = [ablate.spec, ablate.picker, tabs]
-        self.view.select(ablate.handlers.take_out, None, chosen, queue=False, **QUIET)
+        self.view.select(ablate.handlers.take_out, None, chosen, queue=False, **EACH)
 
     def opened(self) -> str:
         """The tab is seen for the first time: all there is to show."""

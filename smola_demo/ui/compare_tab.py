@@ -10,7 +10,7 @@ import gradio as gr
 from smola_demo.ui.asked import TASK_NAMES
 from smola_demo.ui.contrast import EXPERTS
 from smola_demo.ui.view import view
-from smola_demo.ui.wiring import QUIET, connect_run, run_buttons
+from smola_demo.ui.wiring import LATEST, connect_run, run_buttons
 
 if TYPE_CHECKING:
     from smola_demo.ui.ask_tab import AskTab
@@ -113,8 +113,8 @@ class CompareTab:
         buttons = [self.compare_button, self.stop_button]
         connect_run([self.compare_button.click], do, do.pair, inputs, [self.contrast], buttons)
         for side in (self.a, self.b):
-            side.task.input(do.choose_task, side.task, side.question, queue=False, **QUIET)
-            side.experts.input(do.choose_experts, side.experts, side.spec, queue=False, **QUIET)
+            side.task.input(do.choose_task, side.task, side.question, queue=False, **LATEST)
+            side.experts.input(do.choose_experts, side.experts, side.spec, queue=False, **LATEST)
 
     @property
     def waiting(self) -> list[Any]:

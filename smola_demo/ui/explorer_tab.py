@@ -10,7 +10,7 @@ from smola_demo.config import GROUPS
 from smola_demo.plots.palette import scales
 from smola_demo.ui.asked import TASK_NAMES
 from smola_demo.ui.view import view
-from smola_demo.ui.wiring import QUIET
+from smola_demo.ui.wiring import EACH, QUIET
 
 if TYPE_CHECKING:
     from smola_demo.ui.ablate_tab import AblateTab
@@ -39,7 +39,7 @@ class ExplorerTab:
         """Connect the view: the answer's words open here, an expert to take out goes to the Ablate tab."""
         ask.answer.select(self.open, None, tabs, queue=False, **QUIET)
         self.view.select(
-            ablate.handlers.take_out, None, [ablate.spec, ablate.picker, tabs], queue=False, **QUIET
+            ablate.handlers.take_out, None, [ablate.spec, ablate.picker, tabs], queue=False, **EACH
         )
 
     def open(self) -> gr.Tabs:

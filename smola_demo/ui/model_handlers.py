@@ -104,18 +104,20 @@ class ModelHandlers:
     def loaded(self) -> tuple[Any, ...]:
         """Updates once a model has come: what is loaded, what else there is, the loaded one chosen."""
         info = self.handle.info
-        if info is None:
+        if info is None and self.handle.loading:
             return skip(6)
         backbones = gr.update(
             choices=list(self.models.choices),
-            value=info.backbone,
+            value=info.backbone if info else None,
             allow_custom_value=self.models.open,
             info=ANY if self.models.open else None,
         )
+        if info is None:  # the first load failed: another may do
+            return encode({"text": self.handle.error, "kind": "error"}), backbones, *skip(4)
         # NF4 weights computed in float32 are what "auto" makes; by its name nf4 means packed ones.
         named = info.precision in PRECISIONS and "computed in fp32" not in info.compute
         precision = info.precision if named else "auto"
-        chosen = self.choose(info.backbone, precision, info.experts)
+        chosen = self.choose(info.backbone, precision, info.experts_option or info.experts)
         return encode(loaded_line(info)), backbones, precision, *chosen
 
     def _offered(self, id: str | None, precision: str) -> OfferedModel:

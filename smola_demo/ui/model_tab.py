@@ -8,7 +8,7 @@ import gradio as gr
 
 from smola_demo.ui.models import precision_choices
 from smola_demo.ui.view import view
-from smola_demo.ui.wiring import MODEL, QUIET
+from smola_demo.ui.wiring import LATEST, MODEL, QUIET
 
 if TYPE_CHECKING:
     from smola_demo.ui.model_handlers import ModelHandlers
@@ -48,8 +48,9 @@ class ModelTab:
         do = self.handlers
         chosen = [self.backbone, self.precision]
         shown = [self.facts, self.experts, self.load_button]
-        for part in chosen:
-            part.input(do.choose, chosen, shown, preprocess=False, queue=False, **QUIET)
+        # Another backbone has experts of its own; another precision keeps those that were chosen.
+        for part, known in ((self.backbone, chosen), (self.precision, [*chosen, self.experts])):
+            part.input(do.choose, known, shown, preprocess=False, queue=False, **LATEST)
         said = [self.note, self.load_button]
         started = self.load_button.click(do.begin, None, said, queue=False, **QUIET)
         run = started.then(

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from smola_demo.ablation_spec import ALL, BLOCKS, AblationError, AblationSpec, Term, check_names
+from smola_demo.config import GROUPS
 from smola_demo.plots.palette import scales
 from smola_demo.ui.loading import sentence
 
@@ -23,6 +24,7 @@ KINDS = (
     ),
     ("mean", "Replace by its mean", "The output is replaced by its mean over the prompt's tokens."),
 )
+MOST = 10_000  # above any number of experts or layers
 BEYOND = "This text says more than the chips can show. It holds; pressing a chip writes it anew."
 
 
@@ -81,20 +83,22 @@ def _shared(terms: Sequence[Term]) -> tuple[tuple[int, ...] | None, tuple[str, .
     return next(iter(found)) if len(found) == 1 else (None, None)
 
 
-def picked_expert(data: Any, info: EngineInfo | None) -> str | None:
+def picked_expert(data: Any) -> str | None:
     """Spec of an expert of an atlas card or the explorer, in one layer if the page names one.
 
-    None when the page sent what is not there.
+    None for what can be none. Whether the loaded model has it, the chips tell: the run that is shown may be
+    another model's, or stand there before any is loaded.
     """
-    if isinstance(data, dict) and data.get("layer") is not None:
-        cell = picked_cell(data, info)
-        return None if cell is None else cell_spec(*cell)
-    if info is None or not isinstance(data, dict):
+    if not isinstance(data, dict):
         return None
-    group, expert = data.get("group"), data.get("expert")
-    if group not in info.groups or type(expert) is not int or not 0 <= expert < info.num_experts:
+    group, expert, layer = data.get("group"), data.get("expert"), data.get("layer")
+    if group not in GROUPS or not _number(expert) or not (layer is None or _number(layer)):
         return None
-    return f"{group}:{expert}"
+    return f"{group}:{expert}" if layer is None else cell_spec(group, expert, str(layer))
+
+
+def _number(value: Any) -> bool:
+    return type(value) is int and 0 <= value < MOST
 
 
 def picked_cell(data: Any, info: EngineInfo | None) -> tuple[str, int, str] | None:

@@ -37,7 +37,8 @@ def nothing_to_read(info: EngineInfo | None) -> str:
 
 def model_options(info: EngineInfo) -> str:
     """What a command needs to load what is loaded."""
-    return f"--backbone {shlex.quote(info.backbone)} --experts {shlex.quote(info.experts)}"
+    experts = info.experts_option or info.experts
+    return f"--backbone {shlex.quote(info.backbone)} --experts {shlex.quote(experts)}"
 
 
 def read_shipped(info: EngineInfo, name: str) -> dict[str, Any] | None:
@@ -67,7 +68,8 @@ def damaged(name: str, why: object) -> ShippedError:
 def check_made_for(info: EngineInfo, name: str, made: dict[str, Any]) -> None:
     """Raise ShippedError when a file's facts name another backbone, other experts or another training.
 
-    A fact the file does not give is not held against it.
+    Weights with the same digest are the same experts under any name. A fact the file does not give is not
+    held against it.
     """
     loaded = {
         "backbone": info.backbone,
@@ -75,7 +77,9 @@ def check_made_for(info: EngineInfo, name: str, made: dict[str, Any]) -> None:
         "steps": info.experts_steps,
         "sha256": info.experts_sha256,
     }
-    if any(made.get(key, value) != value for key, value in loaded.items()):
+    known = made.get("sha256") and info.experts_sha256
+    told = ("backbone", "sha256") if known else tuple(loaded)
+    if any(made.get(key, loaded[key]) != loaded[key] for key in told):
         raise ShippedError(
             f"{name} was made for {_called(made)}, loaded are {_called(loaded)}: it does not describe them"
         )

@@ -7,6 +7,7 @@ intervals, whichever way they fall; the one on the routers compares two maps of 
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smola_demo.ui.loading import sentence
@@ -79,7 +80,8 @@ def truth_value(info: EngineInfo | None) -> dict[str, Any]:
 def commands(info: EngineInfo) -> list[str]:
     """What to run for all of it."""
     suites = " ".join(f"--suite suites/{name}.jsonl" for name in SUITES)
-    out = shlex.quote(f"checkpoints/{info.experts}")
+    asked = info.experts_option or info.experts
+    out = shlex.quote(asked if Path(asked).is_dir() else f"checkpoints/{asked}")
     judge = f"python -m smola_demo evaluate {suites} {model_options(info)} --out {out}"
     return ["python -m smola_demo data suites", f"{judge} --against none --look --checks 60"]
 

@@ -19,6 +19,9 @@ MODEL = "model"
 # In the browser, because an answer to the press may come after the run's own last word.
 STOPPING = "() => ({ __type__: 'update', value: 'Stopping …', interactive: false })"
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+# Gradio drops what comes while the same event is under way: of choices the last counts, of clicks each.
+LATEST: dict[str, Any] = {**QUIET, "trigger_mode": "always_last"}
+EACH: dict[str, Any] = {**QUIET, "trigger_mode": "multiple"}
 
 
 def run_buttons(label: str, name: str) -> tuple[gr.Button, gr.Button]:

@@ -94,7 +94,9 @@ const busy = async (button, make, name) => {
   show();
 };
 
-find(".save-run").addEventListener("click", () => offer(new Blob([current.values[2]], { type: "application/json" }), fileName("json")));
+// Packed, as recorded runs are: of a model with many visual tokens a run would be too large to open again.
+const packed = (text) => new Response(new Blob([text]).stream().pipeThrough(new CompressionStream("gzip"))).blob();
+find(".save-run").addEventListener("click", ({ target }) => busy(target, () => packed(current.values[2]), fileName("json.gz")));
 find(".save-card").addEventListener("click", ({ target }) => busy(target, () => cardOf(current.record), fileName("png")));
 find(".save-film").addEventListener("click", ({ target }) => {
   const step = (k, n) => say(k < n ? `Recording the film, token ${k} of ${n} …` : "The film is ready in a moment.");
