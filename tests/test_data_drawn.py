@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import random
 import re
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from smola_demo.data import (
     fonts,
     forms,
     scenes,
+    shape_relations,
     shapes,
     solid_scenes,
     tables,
@@ -27,6 +29,7 @@ from smola_demo.data import (
 )
 from smola_demo.data.ground import COLORS, distance
 from smola_demo.data.row import split_by_image
+from smola_demo.data.shape_names import Shape
 from smola_demo.tasks import TASKS, check_question
 
 MODULES = {
@@ -261,3 +264,18 @@ def test_scene_rows_survive_a_split():
     rows = [row for seed in range(40) for row in drawn("shapes", seed).rows()]
     train, dev = split_by_image(rows)
     assert not {row.image_name for row in train} & {row.image_name for row in dev}
+
+
+def test_a_long_thin_shape_is_not_larger_than_a_wide_one():
+    """By area the oval is the smaller of the two, by length the larger: nothing is asked of their sizes."""
+    oval = Shape("oval", "red", (255, 0, 0), 70, 128, 55, 0, 0.45)
+    circle = Shape("circle", "blue", (0, 0, 255), 190, 128, 40, 0, 1)
+    wide = Shape("circle", "green", (0, 255, 0), 190, 128, 90, 0, 1)
+    ask_size = shape_relations._extreme
+    for drawn, asked in (((oval, circle), False), ((circle, wide), True), ((oval, wide), True)):
+        found = [qa for seed in range(40) if (qa := ask_size(random.Random(seed), drawn))]
+        assert bool(found) == asked
+        named = {qa.answers[0] for qa in found if "largest" in qa.question or "biggest" in qa.question}
+        assert named <= {"green", "circle"}
+    questions = [shape_relations._relation(random.Random(seed), (oval, circle)) for seed in range(60)]
+    assert not [qa for qa in questions if "bigger" in qa.question or "smaller" in qa.question]

@@ -74,6 +74,8 @@ def test_a_caption_is_taken_apart():
         ([*DOG[:4], "A dog chases another animal."], ("dog",), None),
         (["A dog.", "A dog.", "Dog.", "The dog."], ("dog",), None),  # two say a number
         (["A man and a woman."] * 3 + ["A couple."], ("man", "woman"), 2),
+        (["Two horse carriages in a street."] * 4, ("horse",), None),  # how many horses is not said
+        (["Two sheep on a hill."] * 4, ("sheep",), 2),
     ],
 )
 def test_numbers_need_three_who_agree_and_none_who_does_not(texts, things, number):

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 AGREE = 3  # captions that must say the same
+INVARIABLE = frozenset({"sheep"})  # one word for one and for several
 _REACH = 5  # words before a noun in which its number and colours are looked for
 
 
@@ -83,9 +84,10 @@ def read(text: str) -> Caption:
         compound = i + 1 < len(words) and words[i + 1] in word_set("compounds")
         for thing, several in () if compound else _nouns().get(word, ()):
             number, colors = _before(words, i)
-            if several == (number == 1):  # "one dogs" and "two dog": not understood
-                number = None if several or number is None else number
-            mentions.append(Mention(thing, number, several, colors))
+            many = (number or 1) > 1
+            one_form = word in INVARIABLE or ":" in thing  # clothes and objects are not told apart by number
+            odd = number == 1 if several else many and not one_form  # "one dogs", "two horse carriages"
+            mentions.append(Mention(thing, None if odd else number, several, colors))
     return Caption(words, tuple(mentions))
 
 

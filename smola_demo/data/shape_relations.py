@@ -54,8 +54,9 @@ def _relation(rng: random.Random, shapes: Sequence[Shape]) -> QA | None:
     forms = Counter(s.form for s in shapes)
     name_a, name_b = ((s.form if forms[s.form] == 1 and rng.random() < 0.5 else s.kind) for s in (a, b))
     found: list[tuple[str, bool]] = []
-    if max(a.radius, b.radius) > 1.35 * min(a.radius, b.radius):
-        found += [("bigger than", a.radius > b.radius), ("smaller than", a.radius < b.radius)]
+    big, small = (a, b) if a.radius > b.radius else (b, a)
+    if _clearly_larger(big, small, 1.35):
+        found += [("bigger than", a is big), ("smaller than", a is small)]
     if abs(a.x - b.x) > _CLEAR:
         found += [("to the left of", a.x < b.x), ("to the right of", a.x > b.x)]
     if abs(a.y - b.y) > _CLEAR:
@@ -64,6 +65,16 @@ def _relation(rng: random.Random, shapes: Sequence[Shape]) -> QA | None:
         return None
     words, truth = rng.choice(found)
     return QA("vqa", f"Is the {name_a} {words} the {name_b}?", yes_no(truth))
+
+
+def _clearly_larger(a: Shape, b: Shape, times: float) -> bool:
+    """Whether a is so many times as long as b at least, and no less wide: a long thin one is not large."""
+    return a.radius >= times * b.radius and _half_width(a) >= _half_width(b)
+
+
+def _half_width(shape: Shape) -> float:
+    """Half the short side, as `radius` is half the long one."""
+    return shape.radius * min(shape.stretch, 1 / shape.stretch)
 
 
 def _beside(rng: random.Random, shapes: Sequence[Shape]) -> QA | None:
@@ -136,7 +147,7 @@ def _extreme(rng: random.Random, shapes: Sequence[Shape]) -> QA | None:
         return None
     big = rng.random() < 0.5
     order = sorted(shapes, key=lambda s: s.radius, reverse=big)
-    if max(order[0].radius, order[1].radius) < 1.25 * min(order[0].radius, order[1].radius):
+    if not all(_clearly_larger(*((order[0], s) if big else (s, order[0])), 1.25) for s in order[1:]):
         return None
     word = either(rng, "largest|biggest") if big else "smallest"
     if rng.random() < 0.5:
