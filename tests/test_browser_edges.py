@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,23 @@ def test_of_quick_choices_the_last_one_counts(browser, assets, monkeypatch):
         found.page.wait_for_timeout(900)  # for what might still come and undo it
         assert found.page.get_by_label("Count").is_checked()
         assert "How many people" in found.text("#suggestions")
+        context.close()
+
+
+def test_chips_name_only_layers_that_have_experts(browser, assets, monkeypatch):
+    engine = FakeEngine(layers=3)
+    info = replace(engine.info(), layers=(0, 4, 8))
+    monkeypatch.setattr(engine, "info", lambda: info)
+    with serving(ui.EngineHandle.of(engine), assets) as address:
+        context = browser.new_context(**SCREENS["wide"])
+        found = Visit(context.new_page(), address).open()
+        found.tab("ablate")
+        found.page.click(".chip[data-group=visual][data-expert='3']")
+        found.page.select_option(".picker-last", "4")
+        found.until("document.querySelector('#spec :is(input, textarea)').value === 'visual:3@0,4'")
+        found.page.click(".chip[data-group=visual][data-expert='5']")
+        found.until("document.querySelector('#spec :is(input, textarea)').value === 'visual:3,5@0,4'")
+        assert found.text(".picker-note") == ""
         context.close()
 
 

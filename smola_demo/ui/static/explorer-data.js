@@ -23,6 +23,21 @@ const unpack = async ({ shape, data }) => {
 const range = (count) => Array.from({ length: count }, (_, i) => i);
 const average = (values) => values.reduce((a, b) => a + b, 0) / values.length;
 
+// Some models read a picture whole and once more in tiles: of patches that lie over each other the finest, as places
+// among the patches.
+const finest = (boxes) => {
+  const area = ([x0, y0, x1, y1]) => (x1 - x0) * (y1 - y0);
+  const inside = ([x, y], [x0, y0, x1, y1]) => x > x0 && x < x1 && y > y0 && y < y1;
+  const kept = [];
+  for (const i of range(boxes.length).sort((a, b) => area(boxes[a]) - area(boxes[b]))) {
+    const [x0, y0, x1, y1] = boxes[i];
+    const middle = [(x0 + x1) / 2, (y0 + y1) / 2];
+    const [x, y] = [x0 + 0.3 * (x1 - x0), y0 + 0.3 * (y1 - y0)]; // a middle may lie on a border between finer ones
+    if (!kept.some((k) => inside(middle, boxes[k]) || inside([x, y], boxes[k]))) kept.push(i);
+  }
+  return kept.sort((a, b) => a - b);
+};
+
 // The routing of a run with its means. Raises Error when an array is damaged.
 const readRouting = async (packed) => {
   const names = ["weight", "contribution", "alignment", "base_norm", "boxes", "random_entropy"];
@@ -97,6 +112,7 @@ const readRouting = async (packed) => {
 
   const patches = range(T).filter((t) => modality[t] === 1);
   const box = patches.map((_, i) => Array.from(arrays.boxes.subarray(4 * i, 4 * i + 4)));
+  const sheet = finest(box);
   // A prompt's control tokens keep their names; in an answer the only one is its end.
   const control = (t) => (phase[t] ? null : /^<\|(.*)\|>$/.exec(tokens[t]));
   const word = (t) => (control(t) ? `‹${control(t)[1]}›` : smola.visible(tokens[t]));
@@ -123,6 +139,6 @@ const readRouting = async (packed) => {
       serves,
       serving,
     },
-    ...{ value, even, mean, evenMean, entropy, rowsOf, inPhase, servedPhase, patches, box, label, band, idle },
+    ...{ value, even, mean, evenMean, entropy, rowsOf, inPhase, servedPhase, patches, box, sheet, label, band, idle },
   };
 };

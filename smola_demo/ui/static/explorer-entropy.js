@@ -125,7 +125,7 @@ const drawEntropy = () => {
       head: ["group", "layer", "prompt", "answer", "uniform", "random 5 %", "random 95 %"],
       rows,
     },
-    key: "entropy",
+    key: `entropy ${r.layers}`,
     zooms: true,
     label: `Lines over layers: ${what}.`,
   };

@@ -2,6 +2,9 @@
 const figures = [];
 let Plotly = null;
 
+// What is drawn anew keeps the keyboard's place.
+const focusAgain = (box, index) => index >= 0 && box.querySelectorAll("button")[index]?.focus({ preventScroll: true });
+
 const cell = (v, column) => el(column ? "td" : "th", column ? {} : { scope: "row" }, digits(v));
 const fillTable = (figure) => {
   if (!figure.details.open || !figure.table) return;
@@ -15,9 +18,11 @@ const fillTable = (figure) => {
     }
     return line;
   });
+  const focused = [...figure.box.querySelectorAll("button")].indexOf(document.activeElement);
   const top = el("tr", {}, ...head.map((name) => el("th", { scope: "col" }, name)));
   const table = el("table", {}, el("caption", {}, caption), el("thead", {}, top), el("tbody", {}, ...body));
   figure.box.replaceChildren(table);
+  focusAgain(figure.box, focused);
 };
 
 // Radio buttons of one picture; the choice lands in state[name].
@@ -91,7 +96,7 @@ const figure = (name, { title, how, draw, click, tools, own, picture }) => {
     said: "",
   };
   details.addEventListener("toggle", () => fillTable(made));
-  const file = () => `smola-${name}-${state.measure}`;
+  const file = () => `smola-${name}-${state.measure}${lessEven().replaceAll(" ", "-")}`;
   png.addEventListener("click", async () => {
     try {
       download(await (picture ? picture(made) : plotPicture(Plotly, made)), `${file()}.png`);
@@ -104,7 +109,8 @@ const figure = (name, { title, how, draw, click, tools, own, picture }) => {
     said.textContent = made.said = drawn.said ? `${capital(drawn.said.join("; "))}.` : "";
     message.textContent = drawn.message ?? "";
     plot.hidden = saves.hidden = details.hidden = Boolean(drawn.message) && !drawn.keep;
-    made.table = drawn.table ?? null;
+    made.table = drawn.table || null;
+    sheet.disabled = !made.table;
     details.hidden ||= !made.table;
     fillTable(made);
   };

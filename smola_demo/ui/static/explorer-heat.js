@@ -9,12 +9,11 @@ const colourRange = (panels, even) => {
   return [0, Math.max(2 * even, ...found)];
 };
 
-// panel: {group, z [y][x], x, y, hover [y][x]}; bars stand side by side below, `below` px under a plot of `height` px
+// panel: {group, z [y][x], x, y, hover [y][x], even where it has one of its own}; bars stand side by side below, `below` px under a plot of `height` px
 const heatTraces = (panels, even, height, below, width) => {
   const [zmin, zmax] = colourRange(panels, even);
   const difference = state.scale === "difference";
-  const middle = difference ? 0 : even;
-  const named = difference || width / panels.length < 150 ? "even" : `even ${short(even)}`;
+  const named = (own) => (difference || width / panels.length < 150 ? "even" : `even ${short(own)}`);
   const end = (v) =>
     v === 0
       ? "0"
@@ -22,7 +21,7 @@ const heatTraces = (panels, even, height, below, width) => {
           .toFixed(Math.abs(v) < 0.01 ? 3 : 2)
           .replace("0.", ".")
           .replace("-", "−");
-  return panels.map(({ group, z, x, y, hover }, i) => ({
+  return panels.map(({ group, z, x, y, hover, even: own = even }, i) => ({
     type: "heatmap",
     name: group,
     z,
@@ -53,8 +52,8 @@ const heatTraces = (panels, even, height, below, width) => {
       yanchor: "top",
       ticks: "outside",
       ticklen: 3,
-      tickvals: [zmin, middle, zmax],
-      ticktext: [end(zmin), named, end(zmax)],
+      tickvals: [zmin, difference ? 0 : own, zmax],
+      ticktext: [end(zmin), named(own), end(zmax)],
       tickangle: 0,
       tickfont: { size: 10, color: smola.css("--body-text-color-subdued") },
     },

@@ -58,7 +58,7 @@ const drawMap = () => {
       mark(state.group, state.layer - 0.5, state.layer + 0.5, state.expert - 0.5, state.expert + 0.5, 2.5),
     );
   const table = {
-    caption: `${capital(state.measure === "weight" ? "routing weight" : "contribution share")}${state.scale === "difference" ? " minus uniform" : ""}`,
+    caption: `${capital(measureName())}${lessEven()}`,
     head: ["group", "phase", "layer", ...range(r.E).map((e) => `expert ${e}`)],
     rows: panels.flatMap(({ group, z, phase }) =>
       range(r.L).map((l) => [group, phase, String(r.layers[l]), ...z.map((line) => line[l])]),

@@ -49,12 +49,13 @@ const readOut = (t) => {
 const nextPatch = (from, [dx, dy]) => {
   const middle = ([x0, y0, x1, y1]) => [(x0 + x1) / 2, (y0 + y1) / 2];
   const [x, y] = middle(run.routing.box[from]);
-  const far = run.routing.box.map((box, i) => {
+  const { sheet, box: boxes } = run.routing;
+  const far = boxes.map((box, i) => {
     const [along, across] = [
       (middle(box)[0] - x) * dx + (middle(box)[1] - y) * dy,
       Math.abs((middle(box)[0] - x) * dy) + Math.abs((middle(box)[1] - y) * dx),
     ];
-    return i === from || along <= 1e-6 || across > along ? Infinity : along + 3 * across;
+    return i === from || !sheet.includes(i) || along <= 1e-6 || across > along ? Infinity : along + 3 * across;
   });
   const best = far.indexOf(Math.min(...far));
   return Number.isFinite(far[best]) ? best : from;
@@ -63,21 +64,22 @@ const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], Arrow
 
 const drawMarks = (values, top) => {
   const r = run.routing;
-  if (overlay.marks.children.length !== r.patches.length) {
-    overlay.marks.replaceChildren(
-      ...r.patches.map((_, i) => svg("rect", { class: "patch", role: "button", "data-index": i })),
-    );
+  if (overlay.marks.children.length !== r.sheet.length) {
+    overlay.marks.replaceChildren(...r.sheet.map(() => svg("rect", { class: "patch", role: "button" })));
   }
   const chosen = r.patches.indexOf(state.token);
-  r.box.forEach(([x0, y0, x1, y1], i) => {
-    const node = overlay.marks.children[i];
+  const reached = r.sheet.includes(chosen) ? chosen : r.sheet[0];
+  r.sheet.forEach((i, at) => {
+    const [x0, y0, x1, y1] = r.box[i];
+    const node = overlay.marks.children[at];
     const told = {
+      "data-index": i,
       x: x0,
       y: y0,
       width: x1 - x0,
       height: y1 - y0,
       "data-value": values ? values[i] : "",
-      tabindex: i === Math.max(0, chosen) ? 0 : -1,
+      tabindex: i === reached ? 0 : -1,
     };
     for (const [name, value] of Object.entries(told)) node.setAttribute(name, String(value));
     node.setAttribute("aria-label", `${r.label(r.patches[i])}${values ? `: ${digits(values[i])}` : ""}`);
@@ -183,6 +185,7 @@ const drawOverlay = () => {
         e,
       );
   const [phase] = r.servedPhase(g, state.phase);
+  const chosenTop = [...overlay.tops.querySelectorAll("button")].indexOf(document.activeElement);
   overlay.tops.replaceChildren(
     listTop(
       `Patches that ${expertName(g, e)} serves most (outlined)`,
@@ -195,7 +198,7 @@ const drawOverlay = () => {
       "None: visual experts do not work on words.",
     ),
   );
-  const even = r.patches.length ? saidMeasure(r.patches) : "";
+  focusAgain(overlay.tops, chosenTop);
   const table = r.patches.length &&
     works && {
       caption: `${capital(expertName(g, e))} on the patches`,
@@ -205,7 +208,7 @@ const drawOverlay = () => {
         "y0",
         "x1",
         "y1",
-        state.scale === "difference" ? `${state.measure} minus uniform` : state.measure,
+        `${state.measure}${lessEven()}`,
       ],
       rows: r.patches.map((t, i) => [r.label(t), ...r.box[i], values[i]]),
       choose: (i) => choose({ token: r.patches[i] }),
@@ -223,9 +226,12 @@ const drawOverlay = () => {
       expertName(g, e),
       `${saidLayers()}, mean over projections`,
       "prompt tokens, as the picture is read only there",
-      even,
+      works ? saidMeasure(r.patches) : "",
+      r.sheet.length < r.patches.length
+        ? `the ${r.sheet.length} finest of ${r.patches.length} patches, which lie over each other; all are in the table`
+        : "",
       `colours run from this expert's ${state.scale === "difference" ? "largest distance below uniform to above it" : "least to its most"}`,
-    ],
+    ].filter(Boolean),
   };
 };
 
@@ -248,7 +254,8 @@ overlay.marks.addEventListener("keydown", (event) => {
   const index = patchAt(event);
   if (index == null) return;
   if (event.key === "Enter" || event.key === " ") choose({ token: run.routing.patches[index] });
-  else if (ARROWS[event.key]) overlay.marks.children[nextPatch(index, ARROWS[event.key])].focus();
+  else if (ARROWS[event.key])
+    overlay.marks.children[run.routing.sheet.indexOf(nextPatch(index, ARROWS[event.key]))].focus();
   else return;
   event.preventDefault();
 });

@@ -22,13 +22,14 @@ const paintPatches = (canvas, values, group) => {
   pen.filter = "none";
   const { part } = patchScale(values);
   const stops = scaleOf(group);
-  values.forEach((v, i) => {
+  for (const i of values.length ? run.routing.sheet : []) {
+    const v = values[i];
     const [x0, y0, x1, y1] = run.routing.box[i];
     const strong = state.scale === "difference" ? Math.abs(2 * part(v) - 1) : part(v);
     pen.fillStyle = `rgba(${smola.mix(stops, part(v)).join()},${0.15 + 0.7 * strong})`;
     const [left, top] = [Math.round(x0 * width), Math.round(y0 * height)];
     pen.fillRect(left, top, Math.round(x1 * width) - left, Math.round(y1 * height) - top);
-  });
+  }
 };
 
 // Experts that work on patches, the most peaked first: largest value on a patch over the mean of all patches.

@@ -15,6 +15,7 @@ const sortedExperts = () => {
 const drawServed = () => {
   const r = run.routing;
   if (state.token == null) return { message: "Choose a patch or a word: the experts that serve it stand here." };
+  if (!r.serving[state.token].length) return { message: "No expert serves this token: choose another." };
   if (idle()) return { message: IDLE };
   const sorted = sortedExperts();
   const even = r.even(state.measure, state.token);
@@ -43,7 +44,7 @@ const drawServed = () => {
       fixedrange: true,
       zeroline: false,
       nticks: 5,
-      title: { text: state.measure === "weight" ? "routing weight" : "contribution share", standoff: 4 },
+      title: { text: `${measureName()}${lessEven()}`, standoff: 4 },
     },
     yaxis: {
       ...bare,
@@ -85,7 +86,7 @@ const drawServed = () => {
     label: `Bars of the experts that serve ${r.label(state.token)}.`,
     table: {
       caption: `Experts that serve ${r.label(state.token)}`,
-      head: ["expert", state.measure, "uniform"],
+      head: ["expert", `${state.measure}${lessEven()}`, "uniform"],
       rows: sorted.map((one) => [name(one), one.value, even]),
       choose: (i) => choose({ group: sorted[i].g, expert: sorted[i].e }),
     },

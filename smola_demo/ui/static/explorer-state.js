@@ -27,6 +27,8 @@ const colour = (group) => SCALES.colour[group][smola.mode()];
 const scaleOf = (group) =>
   state.scale === "difference" ? SCALES.diverging[smola.mode()] : SCALES.sequential[group][smola.mode()];
 const minus = (even) => (state.scale === "difference" ? even : 0);
+const measureName = () => (state.measure === "weight" ? "routing weight" : "contribution share");
+const lessEven = () => (state.scale === "difference" ? " minus uniform" : "");
 const expertName = (g, e) => `${run.routing.groups[g]} ${e}`;
 
 // Half sentences that every state line is made of.

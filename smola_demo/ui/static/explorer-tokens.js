@@ -5,9 +5,9 @@ const WINDOW = 32;
 const tokenRows = (phase = state.phase) => {
   const r = run.routing;
   const rows = range(r.T)
-    .filter((t) => r.modality[t] === 0 && r.inPhase(phase, t))
+    .filter((t) => r.modality[t] === 0 && r.serving[t].length && r.inPhase(phase, t))
     .map((t) => ({ tokens: [t], label: r.label(t), phase: r.phase[t] ? "answer" : "prompt" }));
-  const seen = r.patches.filter((t) => r.inPhase(phase, t));
+  const seen = r.patches.filter((t) => r.serving[t].length && r.inPhase(phase, t));
   const image = { tokens: seen, label: `image (${seen.length} patches), mean`, phase: "prompt" };
   return seen.length ? [image, ...rows] : rows;
 };
@@ -43,11 +43,12 @@ const drawTokens = () => {
   if (!rows.length) return { message: "This run has no tokens of this phase: choose another phase above." };
   const evens = rows.map(({ tokens }) => r.evenMean(state.measure, tokens));
   const panels = r.groups.map((group, g) => {
-    const z = rows.map((row, i) => rowValues(row, g).map((v) => (v == null ? null : v - minus(evens[i]))));
+    const values = rows.map((row) => rowValues(row, g));
+    const z = values.map((row, i) => row.map((v) => (v == null ? null : v - minus(evens[i]))));
     const hover = rows.map((row, i) =>
       range(r.E).map(
         (e) =>
-          `<b>${plain(row.label)}</b> (${row.phase})<br>${group} ${e}: ${digits(z[i][e])}, even ${short(evens[i])}`,
+          `<b>${plain(row.label)}</b> (${row.phase})<br>${group} ${e}: ${digits(values[i][e])}, even ${short(evens[i])}`,
       ),
     );
     return { group, z, hover, x: range(r.E), y: range(rows.length) };

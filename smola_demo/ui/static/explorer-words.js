@@ -1,9 +1,10 @@
 // The answer's words: who serves them, or how sure the model was.
 const wordList = el("div", { class: "words", role: "group", "aria-label": "Words of the answer" });
 
-// The expert furthest above an even share on one token.
+// The expert furthest above an even share on one token; null where no group serves it.
 const leader = (t) => {
   const r = run.routing;
+  if (!r.serving[t].length) return null;
   const even = r.even(state.measure, t);
   const all = r.serving[t].flatMap((g) =>
     range(r.E).map((e) => ({ g, e, value: r.value(state.measure, state.layer, g, t, e) })),
@@ -31,7 +32,9 @@ const drawWords = () => {
     const chance = `${Math.round(100 * Math.exp(logprob))} %`;
     const about = top
       ? `${expertName(top.g, top.e)}: ${digits(top.value)}, ${digits(top.above)} above ${short(top.even)}`
-      : "no routing: the last token was never read back";
+      : row == null
+        ? "no routing: the last token was never read back"
+        : "no expert serves it";
     const small = byExpert ? (top ? expertName(top.g, top.e) : "–") : chance;
     const button = el(
       "button",

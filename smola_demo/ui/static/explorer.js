@@ -133,20 +133,23 @@ const askedWord = () => {
   const token = rows.findLast((row) => row != null);
   return token == null ? {} : { token };
 };
+let reading = false; // a newer run is on its way: what is asked for is of that one
 smola.openWord = (index) => {
   wordAsked = index;
-  if (run?.routing) choose(askedWord());
+  if (run?.routing && !reading) choose(askedWord());
 };
 
 let ticket = 0;
 smola.live(props, watch, async (record) => {
   ticket += 1;
   const mine = ticket;
+  reading = true;
   const empty = !record.format;
   find(".explorer-empty").hidden = !empty;
   find(".explorer-asked").hidden = empty;
   const clear = (notice) => {
-    run = null;
+    run = wordAsked = null;
+    reading = false;
     find(".explorer-notice").textContent = notice;
     find(".explorer-panel").hidden = find(".figures").hidden = true;
     find(".explorer").dataset.runs = ticket;
@@ -162,6 +165,7 @@ smola.live(props, watch, async (record) => {
     if (mine !== ticket) return;
     const before = run?.routing;
     run = { record, routing, image };
+    reading = false;
     find(".explorer-notice").textContent = routing.idle
       ? "The experts of this run contribute nothing: they are untrained, or all were taken out. Weights can be looked at; contributions are all zero."
       : "";

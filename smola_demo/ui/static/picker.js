@@ -17,7 +17,8 @@ const specText = () => {
   const { layers, groups, experts } = value;
   const all = state.first === layers[0] && state.last === layers.at(-1);
   const where = state.at.size ? `/${value.where.filter((name) => state.at.has(name)).join(",")}` : "";
-  const tail = `${all ? "" : `@${state.first === state.last ? state.first : `${state.first}-${state.last}`}`}${where}`;
+  const within = layers.filter((layer) => layer >= state.first && layer <= state.last); // not all need have experts
+  const tail = `${all ? "" : `@${ranges(within)}`}${where}`;
   const named = groups.filter((group) => state.picked[group].size);
   if (!named.length) return "";
   const full = (group) => state.picked[group].size === experts;

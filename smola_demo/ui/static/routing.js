@@ -68,13 +68,14 @@ const decorate = (layout, groups) => {
   const last = groups.length + 1;
   const at = difference ? 0 : value.uniform;
   const side = 0.12 * (zmax - zmin);
-  const ends = [zmin, zmax].filter((v) => Math.abs(v - at) > side);
   const name = difference ? "0 = uniform" : `uniform = 1/${value.experts}`;
+  const ticks = [zmin, zmax].filter((v) => Math.abs(v - at) > side).map((v) => [v, number(v)]);
+  ticks.push([at, name]);
   layout[`xaxis${last > 1 ? last : ""}`] = {
     ...layout[`xaxis${last > 1 ? last : ""}`],
     range: [zmin, zmax],
-    tickvals: [ends[0] ?? zmin, at, ends[1] ?? zmax],
-    ticktext: [number(zmin), name, number(zmax)],
+    tickvals: ticks.map(([v]) => v),
+    ticktext: ticks.map(([, text]) => text),
   };
   if (zoom && zoom[1] > value.layers.length) zoom = null;
   find(".all-layers").hidden = !zoom;

@@ -25,6 +25,7 @@ const show = () => {
   find(".save-film").hidden = !canFilm();
   find(".save-film").disabled = !current?.record.routing?.groups.length;
   find(".runs-past").hidden = !past.length;
+  const focused = [...find(".past-list").querySelectorAll("button")].indexOf(document.activeElement);
   find(".past-list").replaceChildren(
     ...past.map((entry) => {
       const button = el("button", { type: "button", title: entry.record.answer.text, "aria-current": entry === current ? "true" : null }, entry.label);
@@ -35,6 +36,7 @@ const show = () => {
       return el("li", {}, button);
     }),
   );
+  if (focused >= 0) find(".past-list").querySelectorAll("button")[focused]?.focus({ preventScroll: true });
 };
 
 // After anything that may have shown a run: keep it. Returns the note above the explorer.
