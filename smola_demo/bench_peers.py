@@ -16,7 +16,7 @@ import torch
 from tqdm import tqdm
 
 from smola_demo.ablation import AblationSpec
-from smola_demo.adapter import attach
+from smola_demo.adapter import attach, chosen_linears
 from smola_demo.backbone import load_backbone
 from smola_demo.bench import BenchError, median_of, per_token, spread, timed
 from smola_demo.data import GENERATORS
@@ -115,7 +115,7 @@ def _again(backbone: Backbone) -> Backbone:
 
 
 def _put_lora(backbone: Backbone, config: SmolaConfig) -> None:
-    targets = backbone.target_linears(config.target_modules)
+    targets = dict(chosen_linears(config, backbone.target_linears(config.target_modules)))
     attach_lora(backbone.model, targets, matched_ranks(config, backbone.model, targets))
 
 
@@ -123,7 +123,7 @@ def _xlora(backbone: Backbone, config: SmolaConfig) -> Callable[[Backbone, Encod
     """Greedy answers of X-LoRA over as many experts, of the same rank, as the mixture has in all groups."""
     from peft import LoraConfig, XLoraConfig, get_peft_model
 
-    paths = list(backbone.target_linears(config.target_modules))
+    paths = [path for path, _ in chosen_linears(config, backbone.target_linears(config.target_modules))]
     count = len(config.groups) * config.num_experts
     with tempfile.TemporaryDirectory() as folder:
         lora = LoraConfig(r=config.rank, lora_alpha=config.rank, target_modules=paths)

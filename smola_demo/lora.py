@@ -161,4 +161,6 @@ def _inject(model: nn.Module, config: Any) -> Lora:
     inject_adapter_in_model(config, model)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(".lora_" in name)
+        if ".lora_" in name:  # of a bfloat16 linear PEFT makes bfloat16 ones, whose small steps would be lost
+            parameter.data = parameter.data.float()
     return Lora(model, config)

@@ -35,6 +35,7 @@ def enough_memory(what: str, advice: str = SMALLER) -> Generator[None]:
 def start_peak(device: torch.device) -> None:
     """From here on `memory_mb` tells the peak of what follows, where it tells a peak."""
     if device.type == "cuda":
+        torch.cuda.init()  # its counters are not there before
         torch.cuda.reset_peak_memory_stats(device)
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import argparse
 
 MAX_RECORDED = 4
+LESS_MEMORY = "set gradient_checkpointing, or halve batch_size and double gradient_accumulation"
 MAX_LOOKED = 300  # rows whose answer is scored under their own and under another picture
 
 
@@ -171,9 +172,11 @@ def train(options: argparse.Namespace) -> dict[str, Any]:
             raise ConfigError(f"--set takes key=value, not '{change}'")
         override(values, key, _json_or_text(text))
     config = TrainConfig.from_dict(values)
+    from smola_demo.memory import enough_memory
     from smola_demo.train import train as run
 
-    result = run(config, options.resume)
+    with enough_memory("train", LESS_MEMORY):
+        result = run(config, options.resume)
     return {
         "checkpoint": result.checkpoint,
         "steps": result.steps,

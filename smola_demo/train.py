@@ -218,10 +218,8 @@ def _grouped(batches: Iterable[AnyBatch], size: int) -> Iterable[list[AnyBatch]]
 def _dev_loss(config: TrainConfig, backbone: Backbone, module: Loss, held_out: Mixture) -> float:
     """Mean loss over development groups: the same mixture, on rows and drawings that training never sees."""
     groups = config.dev_groups
-    if not isinstance(module, AnswerLoss) and groups > config.batch_size:
-        groups -= (
-            groups % config.batch_size
-        )  # these compare the pictures of a batch: no smaller one at the end
+    if not isinstance(module, AnswerLoss):  # it compares the pictures of a batch: no smaller one at the end
+        groups -= groups % config.batch_size if groups > config.batch_size else 0
     items: Any = examples(config, backbone, held_out, groups)
     total = weight = 0.0
     for first in range(0, groups, config.batch_size):

@@ -9,9 +9,11 @@ import pytest
 import torch
 from family_checks import CHECKS, request
 from tiny_vlm import experts_on, noise, tiny_folder, tiny_models, tiny_vlm
+from tokenizers.processors import TemplateProcessing
 
 from smola_demo.backbone import load_backbone
 from smola_demo.backbone.families import FAMILIES
+from smola_demo.backbone.pictures import pictures
 from smola_demo.engine import Engine
 
 
@@ -37,6 +39,29 @@ def test_rows_are_what_the_library_makes(name):
     assert {"input_ids", "pixel_values"} <= ours.keys() & expected.keys()
     for part in ours.keys() & expected.keys():
         np.testing.assert_array_equal(ours[part].numpy(), np.array(expected[part]), part)
+
+
+def test_a_picture_read_whole_and_in_tiles_counts_all_its_tokens():
+    """The largest that LLaVA-OneVision makes of a square picture; the count may be more, not less."""
+    backbone = tiny_vlm("llava_onevision")
+    (most,) = pictures(backbone.model.config)
+    made = [backbone.picture(noise((side, side))) for side in (64, 128, 400)]
+    tokens = max(len(picture.boxes) for picture in made)
+    assert tokens <= most.tokens <= 1.3 * tokens
+    assert max(len(picture.pixels) for picture in made) == most.tiles
+
+
+def test_a_tokenizer_that_begins_by_itself_begins_once():
+    """Published PaliGemma tokenizers put the begin token first; the text has its own, behind the picture."""
+    backbone = load_backbone(str(tiny_folder("paligemma")), "fp32")
+    begin = backbone.tokenizer.bos_token
+    first = TemplateProcessing(
+        single=f"{begin} $A", special_tokens=[(begin, backbone.tokenizer.bos_token_id)]
+    )
+    backbone.tokenizer._tokenizer.post_processor = first
+    for image in (noise((64, 64)), None):
+        ids = backbone.encode(image, "What is it?", "A cat.").input_ids.tolist()
+        assert ids.count(backbone.tokenizer.bos_token_id) == 1
 
 
 @pytest.mark.parametrize("name", sorted(tiny_models()))

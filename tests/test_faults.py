@@ -273,6 +273,7 @@ def test_a_visitor_who_goes_away_in_the_middle_frees_the_model(tmp_path, monkeyp
 def test_a_peak_is_of_what_follows(monkeypatch):
     """No GPU here: that the counter is started anew, and where, is what can be shown."""
     started = []
+    monkeypatch.setattr(torch.cuda, "init", lambda: None)
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", started.append)
     start_peak(torch.device("cpu"))
     assert started == []

@@ -27,7 +27,7 @@ from smola_demo.backbone.fit import (
     known_models,
     plans,
 )
-from smola_demo.backbone.footprint import estimate
+from smola_demo.backbone.footprint import CONTEXT, estimate
 from smola_demo.backbone.quantization import Plan, PrecisionError, config_for
 from smola_demo.config import SmolaConfig
 from smola_demo.context import TokenContext
@@ -204,6 +204,14 @@ def test_what_cannot_be_counted_says_so(tmp_path):
         count(strange)
     with pytest.raises(PrecisionError, match="no precision 'fp8'"):
         plans(CUDA, "fp8")
+
+
+def test_free_memory_of_a_gpu_counts_what_torch_keeps_for_later(monkeypatch):
+    """No GPU here: the sum is what can be shown."""
+    told = {"mem_get_info": (5e9, 9e9), "memory_reserved": 3e9, "memory_allocated": 1e9}
+    for name, value in told.items():
+        monkeypatch.setattr(torch.cuda, name, lambda _device, value=value: value)
+    assert free_bytes(CUDA) == 5e9 + 2e9 + CONTEXT
 
 
 def test_free_memory_of_a_cpu_is_some_of_it():

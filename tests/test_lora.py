@@ -16,7 +16,7 @@ from smola_demo.adapter import AdapterError
 from smola_demo.adapter_files import WEIGHTS_NAME
 from smola_demo.config import ConfigError, TrainConfig
 from smola_demo.experts import attach_experts
-from smola_demo.lora import is_lora, matched_rank
+from smola_demo.lora import attach_lora, is_lora, matched_rank
 from smola_demo.train import train
 
 BASE = {
@@ -115,6 +115,15 @@ def test_tuned_over_experts_the_experts_stay_and_both_come_back(here):
     with adapter.disabled():
         without = logits(fresh.model, fresh)
     assert (without - logits(fresh.model, fresh)).abs().max() > 1e-3
+
+
+def test_a_lora_on_bfloat16_linears_is_trained_in_float32():
+    backbone = tiny_backbone()
+    backbone.model.to(torch.bfloat16)
+    targets = backbone.target_linears(("q_proj",))
+    lora = attach_lora(backbone.model, targets, {"q_proj": 2})
+    assert {parameter.dtype for _, parameter in lora.named_parameters()} == {torch.float32}
+    assert torch.isfinite(logits(backbone.model, backbone)).all()
 
 
 def test_a_run_resumes_with_a_lora(here):

@@ -57,6 +57,15 @@ def test_precision_and_device_errors_name_the_choices(arguments, message):
         choose(*arguments)
 
 
+def test_a_gpu_is_named_with_its_number(monkeypatch):
+    """A thread that loads weights begins at GPU 0, whichever its process has chosen."""
+    for name, value in (("is_available", True), ("device_count", 2), ("current_device", 1)):
+        monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
+    assert [pick_device(name) for name in ("auto", "cuda", "cuda:0")] == [
+        torch.device(name) for name in ("cuda:1", "cuda:1", "cuda:0")
+    ]
+
+
 def test_device_auto_is_there():
     assert torch.zeros(1, device=pick_device()).device.type == pick_device().type
 

@@ -150,8 +150,8 @@ class FamilyBackbone(Backbone):
     def _ids(self, asked: str, said: str | None) -> tuple[list[int], int]:
         """Token ids of prompt and answer, and where the answer starts."""
         begin = self.tokenizer.bos_token
-        # A template that writes the begin token itself must not get a second one.
-        marked = not (begin and asked.startswith(begin))
+        # A text that writes the begin token itself, be it behind the picture, must not get a second one.
+        marked = not (begin and begin in asked)
         prompt = self.tokenizer(asked, add_special_tokens=marked)["input_ids"]
         if said is None:
             return prompt, len(prompt)

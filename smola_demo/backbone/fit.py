@@ -17,7 +17,7 @@ import torch
 from smola_demo.adapter import AdapterError
 from smola_demo.backbone import efficientnet  # noqa: F401  registers the embedded model's tower
 from smola_demo.backbone.counts import Counts, FitError, count
-from smola_demo.backbone.footprint import Estimate, estimate
+from smola_demo.backbone.footprint import CONTEXT, Estimate, estimate
 from smola_demo.backbone.quantization import Plan, PrecisionError
 from smola_demo.config import PRECISIONS
 
@@ -111,9 +111,14 @@ def counts_of(name: str, smola: SmolaConfig | None = None) -> Counts:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that is free on a device now."""
+    """Memory that is free on a device now, with what torch holds for later and what CUDA itself took already.
+
+    The second, because `estimate` counts it.
+    """
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        free = torch.cuda.mem_get_info(device)[0]
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return free + kept + CONTEXT
     import psutil
 
     return int(psutil.virtual_memory().available)

@@ -104,10 +104,10 @@ def estimate(
     Parts that are never quantized are float32 on a CPU and 16-bit on a GPU; those of the embedded model are
     float32 on both.
     """
-    ours = hasattr(counts.tower, "widest_map") and plan.precision != "bf16"
-    wide = plan.precision == "fp32" or plan.device.type == "cpu" or ours
-    vision_bytes = FLOAT if wide else 2
-    compute = FLOAT if wide and plan.precision != "bf16" else 2
+    ours, half = hasattr(counts.tower, "widest_map"), plan.precision == "bf16"
+    wide = (plan.precision == "fp32" or plan.device.type == "cpu" or ours) and not half
+    vision_bytes = FLOAT if wide or ours else 2
+    compute = FLOAT if wide else 2
     language, constants = _linears(counts, plan)
     prompt = picture.tokens + picture.markers + prompt_tokens
     text, length = counts.text, prompt + answer_tokens

@@ -5,6 +5,7 @@ A family varies the number of tiles, the grid, or nothing. Pictures are taken as
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +55,10 @@ def pictures(config: Any) -> tuple[Picture, ...]:
             _tiled(all_, f"{n} tile{'s' * (n > 1)} of {side} × {side}", side, patches, tokens)
             for n, all_ in counts
         )
+    if pinpoints := getattr(
+        config, "image_grid_pinpoints", None
+    ):  # nothing keeps a picture below the largest
+        return (_canvas(pinpoints, config.vision_aspect_ratio, side, patches),)
     tokens = (
         getattr(config, "mm_tokens_per_image", None) or getattr(config, "image_seq_length", None) or patches
     )
@@ -68,6 +73,14 @@ def _side(size: Any) -> int:
 
 def _tiled(tiles: int, label: str, side: int, patches: int, tokens: int) -> Picture:
     return Picture(label, tiles, side, patches, tiles * tokens, TILE_MARKERS * tiles)
+
+
+def _canvas(pinpoints: Any, aspect: str, side: int, patches: int) -> Picture:
+    """A picture whole and once more in tiles, shrunk to so many towers' worth of tokens, and line ends."""
+    tiles, (high, wide) = max((h // side * (w // side), (h, w)) for h, w in pinpoints)
+    shrunk = min(tiles, int(aspect.removeprefix("anyres_max_")))
+    lines = math.ceil(math.sqrt(shrunk * patches))
+    return Picture(f"{wide} × {high}", 1 + tiles, side, patches, (1 + shrunk) * patches + lines)
 
 
 def _grid(n: int, merge: int, patch: int) -> Picture:

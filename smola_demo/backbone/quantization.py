@@ -72,9 +72,12 @@ def choose(precision: str = "auto", device: str = "auto", dequantize: bool | Non
 
 
 def pick_device(device: str = "auto") -> torch.device:
-    """The device meant by "auto", "cpu", "cuda" or "cuda:N". Raises PrecisionError if it is not there."""
+    """The device meant by "auto", "cpu", "cuda" or "cuda:N"; a GPU with its number, which threads need.
+
+    Raises PrecisionError if it is not there.
+    """
     if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         place = torch.device(device)
     except RuntimeError:
@@ -85,6 +88,8 @@ def pick_device(device: str = "auto") -> torch.device:
         raise PrecisionError(
             f"device '{device}' is not on this machine ({torch.cuda.device_count()} GPUs): choose cpu"
         )
+    if place.type == "cuda" and place.index is None:  # a new thread begins at 0, whatever this one has chosen
+        return torch.device("cuda", torch.cuda.current_device())
     return place
 
 
