@@ -65,6 +65,7 @@ const drawAnatomy = () => {
   const r = run.routing;
   const t = state.token;
   if (t == null) return { message: "Choose a patch or a word: its equation stands here." };
+  if (!r.serving[t].length) return { message: NOBODY };
   const { l, p } = anatomyPlace(t);
   projectionPicker.replaceChildren(
     ...r.wrapped[l].map((q) => el("option", { value: q, selected: q === p }, r.projections[q])),

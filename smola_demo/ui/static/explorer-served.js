@@ -15,7 +15,7 @@ const sortedExperts = () => {
 const drawServed = () => {
   const r = run.routing;
   if (state.token == null) return { message: "Choose a patch or a word: the experts that serve it stand here." };
-  if (!r.serving[state.token].length) return { message: "No expert serves this token: choose another." };
+  if (!r.serving[state.token].length) return { message: NOBODY };
   if (idle()) return { message: IDLE };
   const sorted = sortedExperts();
   const even = r.even(state.measure, state.token);

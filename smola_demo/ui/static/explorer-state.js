@@ -57,4 +57,5 @@ const saidToken = (t) =>
 const saidPhase = { prompt: "prompt tokens", answer: "answer tokens", both: "prompt and answer tokens" };
 const IDLE =
   "These experts contribute nothing: their output is zero, as before training. Choose Weight to see the routing itself.";
+const NOBODY = "No expert serves this token: choose another.";
 const idle = () => run.routing.idle && state.measure === "share";

@@ -70,7 +70,7 @@ const drawWords = () => {
     top?.above ?? null,
     logprob,
   ]);
-  const read = words.filter(({ row }) => row != null).map(({ row }) => row);
+  const read = words.filter(({ row }) => row != null && run.routing.serving[row].length).map(({ row }) => row);
   return {
     keep: true,
     message: byExpert && idle() ? IDLE : words.length ? "" : "The answer is empty.",
