@@ -67,6 +67,7 @@ def ask(options: argparse.Namespace) -> dict[str, Any]:
     if options.trace:
         if answer.trace is None:
             raise ConfigError("there is no routing to write: no experts are loaded")
+        options.trace.parent.mkdir(parents=True, exist_ok=True)
         answer.trace.save(options.trace)
         result["trace"] = str(options.trace)
     return result

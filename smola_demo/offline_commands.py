@@ -141,11 +141,12 @@ def atlas(options: argparse.Namespace) -> dict[str, Any]:
     folder = options.out or engine.info().folder
     if not folder:
         raise ConfigError("an atlas needs experts: choose a checkpoint with --experts")
+    path = Path(folder) / "atlas.json"
+    path.parent.mkdir(parents=True, exist_ok=True)  # before minutes of work, not after them
     rows = [*gallery_rows(), *drawn_rows(options.drawn)]
     when = datetime.now(UTC).isoformat(timespec="seconds")
     with _bar(len(rows), "atlas") as bar:
         result = chart(engine, rows, when, bar.update)
-    path = Path(folder) / "atlas.json"
     if processes.is_main():
         text = json.dumps(result, ensure_ascii=False, separators=(",", ":"))
         path.write_text(text + "\n", encoding="utf-8")

@@ -18,6 +18,7 @@ from tiny_vlm import tiny_folder
 from smola_demo import bench_peers, commands
 from smola_demo.__main__ import build_parser, main
 from smola_demo.backbone.families import FAMILIES
+from smola_demo.data import GENERATORS
 from smola_demo.trace import RoutingTrace
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,7 +56,7 @@ def refused(capsys, *arguments: str) -> str:
 
 
 def test_ask_has_every_key(engine, capsys, picture, tmp_path):
-    trace = tmp_path / "run.npz"
+    trace = tmp_path / "new" / "run.npz"
     result = run(
         capsys, "ask", picture, "--task", "vqa", "--question", "What is it?", "--max-new-tokens", "5",
         "--ablate", "visual:1@0/mlp", "--routing", "--trace", str(trace),
@@ -85,6 +86,14 @@ def test_ask_has_every_key(engine, capsys, picture, tmp_path):
         assert 0 <= group["entropy"] <= group["uniform_entropy"] + 1e-5
     loaded = RoutingTrace.load(trace)
     assert loaded.phase.sum() == len(result["tokens"]) - 1
+
+
+def test_an_atlas_makes_the_folder_it_is_asked_for(engine, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("smola_demo.data.gallery.gallery_rows", list)
+    told = run(capsys, "atlas", "--drawn", "1", "--out", str(tmp_path / "new" / "place"))
+    path = tmp_path / "new" / "place" / "atlas.json"
+    assert (told["atlas"], told["rows"]) == (str(path), len(GENERATORS))
+    assert json.loads(path.read_text())["format"] == "smola-atlas"
 
 
 def test_sweep_has_every_key(engine, capsys, picture):

@@ -109,7 +109,7 @@ def task_shown(task: str, question: str | None = None, chosen: bool = True) -> t
     box: dict[str, Any] = {"visible": known.needs_question, "placeholder": f"For example: {known.example}"}
     if question is not None:
         box["value"] = question
-    choice = {"value": task} if chosen else {}
+    choice: dict[str, Any] = {"value": task} if chosen else {}
     return (
         gr.update(**choice, info=known.description),
         gr.update(**box),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from smola_demo.ablation_spec import ALL, BLOCKS, AblationError, AblationSpec, Term, check_names
 from smola_demo.config import GROUPS
@@ -97,7 +97,7 @@ def picked_expert(data: Any) -> str | None:
     return f"{group}:{expert}" if layer is None else cell_spec(group, expert, str(layer))
 
 
-def _number(value: Any) -> bool:
+def _number(value: Any) -> TypeGuard[int]:
     return type(value) is int and 0 <= value < MOST
 
 
