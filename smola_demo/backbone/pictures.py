@@ -55,9 +55,8 @@ def pictures(config: Any) -> tuple[Picture, ...]:
             _tiled(all_, f"{n} tile{'s' * (n > 1)} of {side} × {side}", side, patches, tokens)
             for n, all_ in counts
         )
-    if pinpoints := getattr(
-        config, "image_grid_pinpoints", None
-    ):  # nothing keeps a picture below the largest
+    # Read whole and in tiles, as many as the picture's shape asks for: nothing keeps it below the most.
+    if pinpoints := getattr(config, "image_grid_pinpoints", None):
         return (_canvas(pinpoints, config.vision_aspect_ratio, side, patches),)
     tokens = (
         getattr(config, "mm_tokens_per_image", None) or getattr(config, "image_seq_length", None) or patches
