@@ -32,14 +32,13 @@ const showTable = () => {
     button.addEventListener("click", () => {
       Object.assign(order, { column: i, down: order.column === i ? !order.down : i > 0 });
       showTable();
-      find(".atlas-all thead").querySelectorAll("button")[i].focus();
     });
     return el("th", { scope: "col", "aria-sort": order.column === i ? (order.down ? "descending" : "ascending") : "none" }, button);
   });
   const body = rows.map((row) => el("tr", {}, ...row.map(shownCell)));
   const caption = `Means over all layers and projections, prompt and answer tokens, ${atlas.rows} rows; even weight is 1/${atlas.experts} = ${short(atlas.uniform)}.`;
   const table = el("table", {}, el("caption", {}, caption), el("thead", {}, el("tr", {}, ...heads)), el("tbody", {}, ...body));
-  find(".atlas-all .scroll").replaceChildren(table);
+  refill(find(".atlas-all .scroll"), table);
 };
 
 const saveTable = () => downloadCsv(tableNow(), `smola-atlas-${atlas.name}`);

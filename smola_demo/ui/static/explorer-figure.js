@@ -2,9 +2,6 @@
 const figures = [];
 let Plotly = null;
 
-// What is drawn anew keeps the keyboard's place.
-const focusAgain = (box, index) => index >= 0 && box.querySelectorAll("button")[index]?.focus({ preventScroll: true });
-
 const cell = (v, column) => el(column ? "td" : "th", column ? {} : { scope: "row" }, digits(v));
 const fillTable = (figure) => {
   if (!figure.details.open || !figure.table) return;
@@ -18,11 +15,9 @@ const fillTable = (figure) => {
     }
     return line;
   });
-  const focused = [...figure.box.querySelectorAll("button")].indexOf(document.activeElement);
   const top = el("tr", {}, ...head.map((name) => el("th", { scope: "col" }, name)));
   const table = el("table", {}, el("caption", {}, caption), el("thead", {}, top), el("tbody", {}, ...body));
-  figure.box.replaceChildren(table);
-  focusAgain(figure.box, focused);
+  refill(figure.box, table);
 };
 
 // Radio buttons of one picture; the choice lands in state[name].

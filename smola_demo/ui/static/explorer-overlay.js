@@ -157,8 +157,8 @@ const drawOverlay = () => {
   readOut(state.token);
 
   const order = idle() ? [] : peaked().slice(0, MULTIPLES);
-  const focused = [...overlay.multiples.children].indexOf(document.activeElement);
-  overlay.multiples.replaceChildren(
+  refill(
+    overlay.multiples,
     ...order.map((one) => {
       const canvas = el("canvas", { width: 160, height: Math.max(20, Math.round((160 * height) / width)) });
       paintPatches(canvas, patchValues(one.g, one.e), r.groups[one.g]);
@@ -175,7 +175,6 @@ const drawOverlay = () => {
       return button;
     }),
   );
-  if (focused >= 0) overlay.multiples.children[focused]?.focus({ preventScroll: true });
   const [, words] = r.servedPhase(g, state.phase);
   const spoken = idle()
     ? []
@@ -185,8 +184,8 @@ const drawOverlay = () => {
         e,
       );
   const [phase] = r.servedPhase(g, state.phase);
-  const chosenTop = [...overlay.tops.querySelectorAll("button")].indexOf(document.activeElement);
-  overlay.tops.replaceChildren(
+  refill(
+    overlay.tops,
     listTop(
       `Patches that ${expertName(g, e)} serves most (outlined)`,
       top,
@@ -198,7 +197,6 @@ const drawOverlay = () => {
       "None: visual experts do not work on words.",
     ),
   );
-  focusAgain(overlay.tops, chosenTop);
   const table = r.patches.length &&
     works && {
       caption: `${capital(expertName(g, e))} on the patches`,

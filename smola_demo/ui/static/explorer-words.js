@@ -58,9 +58,7 @@ const drawWords = () => {
       );
     return button;
   });
-  const focused = [...wordList.children].indexOf(document.activeElement);
-  wordList.replaceChildren(...made);
-  if (focused >= 0) made[focused]?.focus({ preventScroll: true });
+  refill(wordList, ...made);
   const rows = words.map(({ label, logprob, row, top }, i) => [
     `${i + 1}`,
     label,

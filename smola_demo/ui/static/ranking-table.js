@@ -24,7 +24,6 @@ const ordered = () => {
 
 const fillTable = () => {
   if (!find(".ranking-table").open || value?.state !== "done") return;
-  const focused = document.activeElement?.dataset?.sort;
   const head = COLUMNS.map(([key, title]) => {
     const mine = sorted.by === key;
     const button = el("button", { type: "button", class: "sort", "data-sort": key }, title, mine ? (sorted.down ? " ▾" : " ▴") : null);
@@ -44,8 +43,7 @@ const fillTable = () => {
     el("tr", { class: "chance" }, el("th", { scope: "row" }, `random ${i + 1}`), el("td", {}, signed(delta, digitsOf(value.rows.map((r) => r.delta)))), ...COLUMNS.slice(2).map(() => el("td", {}, ""))),
   );
   const table = el("table", {}, el("caption", {}, `Baseline answer: ${value.answer}`), el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...body, ...chance));
-  find(".ranking-table .scroll").replaceChildren(table);
-  if (focused) find(`[data-sort="${focused}"]`)?.focus();
+  refill(find(".ranking-table .scroll"), table);
 };
 
 const sheet = () => ({

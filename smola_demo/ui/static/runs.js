@@ -25,8 +25,8 @@ const show = () => {
   find(".save-film").hidden = !canFilm();
   find(".save-film").disabled = !current?.record.routing?.groups.length;
   find(".runs-past").hidden = !past.length;
-  const focused = [...find(".past-list").querySelectorAll("button")].indexOf(document.activeElement);
-  find(".past-list").replaceChildren(
+  refill(
+    find(".past-list"),
     ...past.map((entry) => {
       const button = el("button", { type: "button", title: entry.record.answer.text, "aria-current": entry === current ? "true" : null }, entry.label);
       button.addEventListener("click", () => {
@@ -36,7 +36,6 @@ const show = () => {
       return el("li", {}, button);
     }),
   );
-  if (focused >= 0) find(".past-list").querySelectorAll("button")[focused]?.focus({ preventScroll: true });
 };
 
 // After anything that may have shown a run: keep it. Returns the note above the explorer.

@@ -21,6 +21,14 @@ window.smola ??= (() => {
   // A number with its sign, a minus as wide as the plus.
   const signed = (v, digits = 4) => (v == null ? "–" : (v > 0 ? "+" : v < 0 ? "−" : "") + Math.abs(v).toFixed(digits));
 
+  // What stands in a box, made anew: the keyboard stays on the button at its place.
+  const refill = (box, ...nodes) => {
+    const buttons = () => [...box.querySelectorAll("button")];
+    const focused = buttons().indexOf(document.activeElement);
+    box.replaceChildren(...nodes);
+    if (focused >= 0) buttons()[focused]?.focus({ preventScroll: true });
+  };
+
   // A text's words against another's: [kind, text] with kind "same", "gone" or "new".
   const marked = (words) =>
     words.flatMap(([kind, text]) => [element({ gone: "del", new: "ins" }[kind] ?? "span", {}, text), " "]);
@@ -108,6 +116,6 @@ window.smola ??= (() => {
     run();
   };
 
-  return { css, dark, mode, element, visible, signed, marked, mix, plain, plotly, onTheme, themed, config, touch, keepSize, live };
+  return { css, dark, mode, element, refill, visible, signed, marked, mix, plain, plotly, onTheme, themed, config, touch, keepSize, live };
 })();
-const { element: el, plain, signed } = window.smola;
+const { element: el, plain, refill, signed } = window.smola;
