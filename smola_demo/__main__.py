@@ -215,6 +215,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="ROWS.jsonl",
         help="development tenth of files",
     )
+    data.add_argument("--derive", action="store_true", help="of these, the questions that captions answer")
     return parser
 
 

@@ -33,7 +33,7 @@ def checks(
 
     correlation     Spearman's, over the experts of one answer: weight or contribution against |Δ log-prob|
     answer_changed  share of answers that change without the expert of the largest contribution, and without
-                    one drawn at random
+                    one taken at random: the mean over all of them
     effect          mean |Δ log-prob| (nats) of the same two
     routers         mean weights (G, L, E) on the first row, of the trained routers and of fresh random ones
                     with the same scales
@@ -42,7 +42,6 @@ def checks(
     """
     if engine.adapter is None or not rows:
         raise ValueError("these checks need experts and at least one row")
-    rng = np.random.default_rng(seed)
     found: dict[str, list[float]] = {
         name: []
         for name in ("weight", "contribution", "top_changed", "random_changed", "top_effect", "random_effect")
@@ -59,11 +58,11 @@ def checks(
         size = np.abs([effect.delta_logprob for effect in effects])
         for name in ("weight", "contribution"):
             found[name].append(spearman(np.array([getattr(effect, name) for effect in effects]), size))
+        changed = np.array([effect.answer_changed for effect in effects], dtype=np.float64)
         top = int(np.argmax([effect.contribution for effect in effects]))
-        other = int(rng.integers(len(effects)))
-        for kind, at in (("top", top), ("random", other)):
-            found[f"{kind}_changed"].append(float(effects[at].answer_changed))
-            found[f"{kind}_effect"].append(float(size[at]))
+        for name, each in (("changed", changed), ("effect", size)):
+            found[f"top_{name}"].append(float(each[top]))
+            found[f"random_{name}"].append(float(each.mean()))
     means = {name: _mean(values) for name, values in found.items()}
     return {
         "n": len(rows),

@@ -74,11 +74,14 @@ def ask(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def sweep(options: argparse.Namespace) -> dict[str, Any]:
-    """Leave-one-out effects."""
+    """Leave-one-out effects, by all processes of a launch together."""
+    from smola_demo import processes
+
+    processes.join()
     request = _request(options)
     engine = load_engine(options)
-    with tqdm(desc="sweep", unit="expert", file=sys.stderr) as bar:
-        *_, result = _watched(engine.sweep(request, options.by, options.expert), bar)
+    with tqdm(desc="sweep", unit="expert", file=sys.stderr, disable=not processes.is_main()) as bar:
+        *_, result = _watched(engine.sweep(request, options.by, options.expert, shared=True), bar)
     return sweep_report(result)
 
 

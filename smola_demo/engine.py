@@ -174,11 +174,12 @@ class Engine:
         )
 
     def sweep(
-        self, request: Request, by: str = "expert", expert: str | None = None
+        self, request: Request, by: str = "expert", expert: str | None = None, shared: bool = False
     ) -> Iterator[Progress | Sweep]:
         """Leave-one-out: the effect of each expert, or of one ("visual:3") by layer or by projection.
 
-        Random removals of the same size are scored beside them. Yields Progress, then the Sweep. Raises
+        Random removals of the same size are scored beside them. `shared`: all processes of a launch sweep
+        this request together. Yields Progress, then the Sweep. Raises
         EngineError without experts, AblationError for an unknown `by` or a missing expert.
         """
         request = replace(request, ablation="")
@@ -199,6 +200,7 @@ class Engine:
                 places,
                 _limit(request),
                 lambda ids: self._text(request, ids),
+                shared,
             ):
                 yield replace(item, seconds=time.perf_counter() - start) if isinstance(item, Sweep) else item
 

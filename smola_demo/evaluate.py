@@ -90,15 +90,16 @@ def evaluate(
         own = [p for p in predictions if p.row.task == task]
         judged = [p.row for p in own]
         said, accepted = [p.answer for p in own], [row.answers for row in judged]
-        tasks[task] = score(task, said, accepted)
+        pictures = [row.image_name for row in judged]
+        tasks[task] = score(task, said, accepted, pictures)
         if against is not None:
-            other = difference(task, said, _answers(others, task), accepted)
+            other = difference(task, said, _answers(others, task), accepted, pictures)
             tasks[task]["against"] = {"ablation": against, **other}
         if baselines:
             commonest, source = most_frequent(task, judged, training)
             tasks[task]["baselines"] = {
-                "most_frequent": {"answers": source, **_beaten(task, said, commonest, accepted)},
-                "question_only": _beaten(task, said, _answers(blind, task), accepted),
+                "most_frequent": {"answers": source, **_beaten(task, said, commonest, accepted, pictures)},
+                "question_only": _beaten(task, said, _answers(blind, task), accepted, pictures),
             }
         each = score_rows(task, said, accepted).values.tolist()
         tasks[task]["samples"] = [
@@ -107,6 +108,7 @@ def evaluate(
         tasks[task]["failures"] = _failures(own, each)
         scores[task] = {
             "rows": digest(judged),
+            "pictures": [list(dict.fromkeys(pictures)).index(name) for name in pictures],
             "each": {row.id: round(value, 6) for row, value in zip(judged, each, strict=True)},
         }
     return {
@@ -182,10 +184,15 @@ def _answers(predictions: Sequence[Prediction], task: str) -> list[str]:
 
 
 def _beaten(
-    task: str, said: Sequence[str], baseline: Sequence[str], accepted: Sequence[Sequence[str]]
+    task: str,
+    said: Sequence[str],
+    baseline: Sequence[str],
+    accepted: Sequence[Sequence[str]],
+    pictures: Sequence[str],
 ) -> dict[str, Any]:
     """A baseline's value and interval, and how much better the model is on the same rows."""
-    own, gain = score(task, baseline, accepted), difference(task, said, baseline, accepted)
+    own = score(task, baseline, accepted, pictures)
+    gain = difference(task, said, baseline, accepted, pictures)
     return {
         "value": own["value"],
         "ci95": own["ci95"],

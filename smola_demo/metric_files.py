@@ -27,7 +27,8 @@ class Judged:
     """One evaluation read back.
 
     metrics  the object of metrics.json
-    scores   task → {"rows": what they are, as a digest, "each": {row id: score}}; None where not written
+    scores   task → {"rows": what they are, as a digest, "each": {row id: score}, "pictures": the number of
+             each one's picture, in files of today}; None where not written
     """
 
     path: Path

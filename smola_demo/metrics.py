@@ -6,7 +6,7 @@ Values are fractions 0-1; only CIDEr-D can exceed 1 (1.0 is what papers print as
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,6 +43,7 @@ _CONTRACTED = (
 )
 _CONTRACTIONS = {whole.replace("'", ""): whole for whole in _CONTRACTED.split(" ")}
 _PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
+_YEAR = re.compile(r"(?:19|20)\d\d")
 _NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?")
 
 
@@ -72,8 +73,9 @@ def normalize_vqa(text: str) -> str:
 
 
 def vqa_accuracy(prediction: str, references: Sequence[str]) -> float:
-    """1.0 when the prediction equals a reference in normal form."""
-    return float(normalize_vqa(prediction) in {normalize_vqa(reference) for reference in references})
+    """1.0 when the prediction equals a reference in normal form; an empty one equals none."""
+    same = normalize_vqa(prediction) in {normalize_vqa(reference) for reference in references}
+    return float(same and bool(prediction.strip()))
 
 
 def parse_count(text: str) -> int | None:
@@ -98,13 +100,16 @@ def parse_number(text: str) -> float | None:
 
 
 def relaxed_accuracy(prediction: str, references: Sequence[str]) -> float:
-    """ChartQA's measure: a number within 5 % of the reference, any other text equal but for case."""
+    """ChartQA's measure: a number within 5 % of the reference, any other text equal but for case.
+
+    Stricter than published in one thing: a reference of 1900 to 2099 may be a year, so only itself is right.
+    """
     return float(any(_relaxed(prediction, reference) for reference in references))
 
 
 def _relaxed(prediction: str, reference: str) -> bool:
     guess, truth = parse_number(prediction), parse_number(reference)
-    if guess is not None and truth is not None:
+    if guess is not None and truth is not None and not _YEAR.fullmatch(reference.strip()):
         return abs(guess - truth) <= RELAXED_TOLERANCE * abs(truth) + 1e-9
     return _folded(prediction).rstrip(".") == _folded(reference).rstrip(".")
 
@@ -190,51 +195,84 @@ METRICS: dict[str, Callable[[Sequence[str], Rows], Scored]] = {
 }
 
 
+Pictures = Sequence[Hashable]
+
+
 def bootstrap_ci(
-    values: Sequence[float] | np.ndarray, seed: int = 0, samples: int = 1000
+    values: Sequence[float] | np.ndarray,
+    seed: int = 0,
+    samples: int = 1000,
+    pictures: Pictures | None = None,
 ) -> tuple[float, float]:
-    """95 % interval of the mean by resampling rows; the same seed gives the same interval."""
-    return mean_ci([values], seed, samples)
+    """95 % interval of the mean by resampling rows, or pictures with all their rows; the same seed gives
+    the same interval. `pictures` names each row's picture: answers about one picture are right or wrong
+    together, so rows drawn alone would make the interval too narrow.
+    """
+    return mean_ci([values], seed, samples, None if pictures is None else [pictures])
 
 
 def mean_ci(
-    tasks: Sequence[Sequence[float] | np.ndarray], seed: int = 0, samples: int = 1000
+    tasks: Sequence[Sequence[float] | np.ndarray],
+    seed: int = 0,
+    samples: int = 1000,
+    pictures: Sequence[Pictures] | None = None,
 ) -> tuple[float, float]:
-    """95 % interval of the mean over tasks of each task's mean, by resampling rows within their tasks."""
+    """95 % interval of the mean over tasks of each task's mean, resampling within tasks as `bootstrap_ci`."""
     parts = [np.asarray(values, dtype=np.float64) for values in tasks]
     if not parts or any(rows.ndim != 1 or not rows.size for rows in parts):
         raise MetricError("An interval needs at least one value.")
     rng = np.random.default_rng(seed)
-    means = [
-        np.mean([rows[rng.integers(0, rows.size, rows.size)].mean() for rows in parts])
-        for _ in range(samples)
+    drawn = [
+        _drawn_means(rng, rows, samples, None if pictures is None else pictures[i])
+        for i, rows in enumerate(parts)
     ]
-    low, high = np.quantile(means, (0.025, 0.975))
+    low, high = np.quantile(np.mean(drawn, axis=0), (0.025, 0.975))
     return float(low), float(high)
 
 
-def score(task: str, predictions: Sequence[str], references: Rows) -> dict[str, Any]:
+def _drawn_means(
+    rng: np.random.Generator, values: np.ndarray, samples: int, pictures: Pictures | None
+) -> np.ndarray:
+    """(samples,) means of `values` over as many pictures as there are, drawn with replacement."""
+    place: dict[Hashable, int] = {}
+    names = range(values.size) if pictures is None else pictures
+    of = np.array([place.setdefault(name, len(place)) for name in names])
+    if of.size != values.size:
+        raise MetricError(f"There are {values.size} values but {of.size} pictures.")
+    sums, rows = np.bincount(of, values), np.bincount(of)
+    chosen = rng.integers(0, sums.size, (samples, sums.size))
+    return sums[chosen].sum(1) / rows[chosen].sum(1)
+
+
+def score(
+    task: str, predictions: Sequence[str], references: Rows, pictures: Pictures | None = None
+) -> dict[str, Any]:
     """Judge a task's answers: {"metric", "value", "ci95": [low, high], "n", "extra"}.
 
-    references[i] holds every accepted answer of row i. Raises TaskError for an unknown task and MetricError
-    when there is nothing to judge, the numbers of rows differ, or a row has no reference.
+    references[i] holds every accepted answer of row i, pictures[i] its picture's name. Raises TaskError for
+    an unknown task and MetricError when there is nothing to judge, the numbers of rows differ, or a row has
+    no reference.
     """
     scored = score_rows(task, predictions, references)
     return {
         "metric": get_task(task).metric,
         "value": float(scored.values.mean()),
-        "ci95": list(bootstrap_ci(scored.values)),
+        "ci95": list(bootstrap_ci(scored.values, pictures=pictures)),
         "n": len(predictions),
         "extra": {key: float(value) for key, value in scored.extra.items()},
     }
 
 
 def difference(
-    task: str, predictions: Sequence[str], others: Sequence[str], references: Rows
+    task: str,
+    predictions: Sequence[str],
+    others: Sequence[str],
+    references: Rows,
+    pictures: Pictures | None = None,
 ) -> dict[str, Any]:
     """How much better predictions are than others: {"value" of the others, "difference", "ci95" of it}.
 
-    Both answer the same rows, so the interval resamples rows, each with both its answers (paired bootstrap).
+    Both answer the same rows, so what is resampled keeps both its answers (paired bootstrap).
     Raises as `score` does.
     """
     other = score_rows(task, others, references).values
@@ -242,7 +280,7 @@ def difference(
     return {
         "value": float(other.mean()),
         "difference": float(gain.mean()),
-        "ci95": list(bootstrap_ci(gain)),
+        "ci95": list(bootstrap_ci(gain, pictures=pictures)),
     }
 
 

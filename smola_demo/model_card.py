@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,16 @@ from smola_demo.data import GENERATORS
 from smola_demo.metric_files import METRICS_NAME, read_metrics
 from smola_demo.tables import as_markdown, side_by_side
 
+LOG_NAME = "log.jsonl"
+CURVE = 8  # points of the losses that a card shows
+
 # What the training data of the shipped configs may be used for, by the name of their folder.
 DATA_TERMS = {
     "flickr8k": "Flickr8k photographs and captions: research, non-commercial",
     "coco_captions": "COCO captions: CC-BY-4.0; photographs under various Flickr licences",
     "daquar": "DAQUAR questions on indoor photographs: research, no explicit licence",
-    "sroie": "SROIE 2019 receipts: repository MIT, terms of the data unclear",
-    "opencqa": "OpenCQA: charts © Pew Research Center, research",
+    "sroie": "SROIE 2019 receipts: repository MIT, data CC-BY-4.0 as redistributed, original terms unclear",
+    "opencqa": "OpenCQA: repository GPL-3.0, charts © Pew Research Center, research",
 }
 OWN = "drawn by smola_demo: Apache-2.0"
 
@@ -54,12 +58,12 @@ Omni-SMoLA experts (arXiv 2312.00968) for the backbone `{facts.get("base_model_n
 | wrapped linears | {", ".join(config.target_modules)} |
 | trained from | {facts.get("init_experts") or "untrained experts"} |
 | steps, pictures seen | {facts.get("steps")}, {facts.get("samples")} |
-| seconds, device | {facts.get("seconds")}, {facts.get("device")} |
+| seconds, pictures a second, device | {facts.get("seconds")}, {_rate(facts)}, {facts.get("device")} |
 | weights they were trained on | {facts.get("precision")} ({facts.get("compute")}) |
 | loss, held out (nats per answer token, each answer weighing √length) | {facts.get("dev_loss")} |
 | seed | {facts.get("seed")} |
 
-{_results(folder)}
+{_losses(folder)}{_results(folder)}
 ## Data and terms
 
 {chr(10).join(terms)}
@@ -94,6 +98,36 @@ def terms_of(source: str) -> str:
 def has_adapter(folder: str | Path) -> bool:
     """Whether a folder holds a saved adapter."""
     return (Path(folder) / CONFIG_NAME).is_file()
+
+
+def _rate(facts: dict[str, Any]) -> str:
+    samples, seconds = facts.get("samples"), facts.get("seconds")
+    return f"{samples / seconds:.2f}" if samples and seconds else "unknown"
+
+
+def _losses(folder: Path) -> str:
+    """The losses logged while training, each column a mean over an equal part of the run."""
+    log = folder / LOG_NAME
+    told = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
+    if not told:
+        return ""
+    lines = [json.loads(line) for line in told]
+    size = -(-len(lines) // CURVE)
+    parts = [lines[first : first + size] for first in range(0, len(lines), size)]
+    points = [(part[-1], sum(line["loss"] for line in part) / len(part)) for part in parts]
+    steps = " | ".join(str(last["step"]) for last, _ in points)
+    hours = " | ".join(f"{last['seconds'] / 3600:.1f}" for last, _ in points)
+    losses = " | ".join(f"{loss:.3f}" for _, loss in points)
+    return f"""## Loss while training
+
+Mean since the column before; every {lines[0]["step"]} steps in `{LOG_NAME}`.
+
+| up to step | {steps} |
+|{"---|" * (len(points) + 1)}
+| hours | {hours} |
+| loss | {losses} |
+
+"""
 
 
 def _results(folder: Path) -> str:

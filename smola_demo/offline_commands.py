@@ -211,7 +211,8 @@ def data(options: argparse.Namespace) -> dict[str, Any]:
     rows = {"tasks": options.task, "longest": options.longest}
     for path in options.hold_out:
         name = path.resolve().parent.name if path.stem == "data" else path.stem
-        files.append(held_out_suite(path, options.folder / f"{name}.jsonl", options.n, **rows))
+        target = options.folder / f"{name}{'-derived' if options.derive else ''}.jsonl"
+        files.append(held_out_suite(path, target, options.n, **rows, derived=options.derive))
     if options.only or not options.hold_out:
         names = options.only or list(GENERATORS)
         with tqdm(total=options.n * len(names), unit="row", desc="drawing", file=sys.stderr) as bar:

@@ -32,18 +32,26 @@ def join() -> Any:
     return PartialState(cpu=not torch.cuda.is_available())
 
 
+def own_share(items: Sequence[Item]) -> dict[int, Item]:
+    """The items that this process does, by their places; `together` brings what came of them to all."""
+    return {i: items[i] for i in range(int(os.environ.get("RANK", "0")), len(items), how_many())}
+
+
+def together(own: dict[int, Result]) -> list[Result]:
+    """What all processes found for their `own_share`, in order; every process must call it."""
+    if join() is None:
+        return list(own.values())
+    from accelerate.utils import gather_object
+
+    found: dict[int, Result] = {}
+    for part in gather_object([own]):
+        found |= part
+    return [found[i] for i in sorted(found)]
+
+
 def share_out(items: Sequence[Item], work: Callable[[Item], Result]) -> list[Result]:
     """`[work(item) for item in items]`, each item done by one process, all results known to all.
 
     Every process must call it with the same items; results travel as copies.
     """
-    state = join()
-    if state is None:
-        return [work(item) for item in items]
-    from accelerate.utils import gather_object
-
-    own = {i: work(items[i]) for i in range(state.process_index, len(items), state.num_processes)}
-    found: dict[int, Result] = {}
-    for part in gather_object([own]):
-        found |= part
-    return [found[i] for i in range(len(items))]
+    return together({i: work(item) for i, item in own_share(items).items()})

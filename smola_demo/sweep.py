@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from smola_demo.ablation import AblationError, AblationSpec, Term, resolve
 from smola_demo.ablation_spec import ALL
 from smola_demo.effects import GivenAnswer, Place
+from smola_demo.processes import how_many, own_share, together
 from smola_demo.results import Effect, Progress, RandomRemoval, Sweep
 
 if TYPE_CHECKING:
@@ -91,29 +93,45 @@ def sweep(
     places: Sequence[Place],
     limit: int,
     read: Callable[[Sequence[int]], str],
+    shared: bool = False,
 ) -> Iterator[Progress | Sweep]:
     """The effect of each place on a baseline answer, then of random removals: Progress, then the Sweep.
 
     limit  new tokens of the answers that change · read  token ids to an answer's text
+    shared  whether the processes of this launch do the same sweep, a share each
     """
     start = time.perf_counter()
     chance = random_removals(adapter, by)
     total = len(places) + len(chance)
     given = GivenAnswer(backbone, adapter, row, [token.id for token in baseline.tokens])
-    effects: list[Effect] = []
-    for first in range(0, len(places), given.at_once):
-        chunk = places[first : first + given.at_once]
-        for place, found in zip(chunk, given.under([place.spec for place in chunk], limit), strict=True):
-            changed = None if found.same_answer else read(found.own)
-            effects.append(_effect(given, place, found, changed, baseline.text))
-        yield Progress(len(effects), total, "taking experts out, one at a time")
-    random: list[RandomRemoval] = []
-    for first in range(0, len(chance), given.at_once):
-        chunk = chance[first : first + given.at_once]
-        for (spec, pieces), found in zip(chunk, given.under([spec for spec, _ in chunk]), strict=True):
-            random.append(RandomRemoval(str(spec), pieces, sum(found.deltas)))
-        yield Progress(len(places) + len(random), total, "taking random pieces out, for comparison")
-    yield Sweep(baseline, tuple(effects), time.perf_counter() - start, tuple(random), SEED)
+    size = given.at_once if not shared else min(given.at_once, -(-len(places) // how_many()))
+    batches = [places[first : first + size] for first in range(0, len(places), size)]
+    effects: dict[int, list[Effect]] = {}
+    done = 0
+    for i, chunk in (own_share(batches) if shared else dict(enumerate(batches))).items():
+        each = zip(chunk, given.under([place.spec for place in chunk], limit), strict=True)
+        effects[i] = [
+            _effect(given, place, found, None if found.same_answer else read(found.own), baseline.text)
+            for place, found in each
+        ]
+        done += len(chunk)
+        yield Progress(done, total, "taking experts out, one at a time")
+    removals = [chance[first : first + size] for first in range(0, len(chance), size)]
+    random: dict[int, list[RandomRemoval]] = {}
+    for i, drawn in (own_share(removals) if shared else dict(enumerate(removals))).items():
+        each = zip(drawn, given.under([spec for spec, _ in drawn]), strict=True)
+        random[i] = [RandomRemoval(str(spec), pieces, sum(found.deltas)) for (spec, pieces), found in each]
+        done += len(drawn)
+        yield Progress(done, total, "taking random pieces out, for comparison")
+    found_effects = together(effects) if shared else list(effects.values())
+    found_random = together(random) if shared else list(random.values())
+    yield Sweep(
+        baseline,
+        tuple(chain.from_iterable(found_effects)),
+        time.perf_counter() - start,
+        tuple(chain.from_iterable(found_random)),
+        SEED,
+    )
 
 
 def _effect(given: GivenAnswer, place: Place, under: Under, changed: str | None, same: str) -> Effect:

@@ -51,7 +51,8 @@ def side_by_side(models: Mapping[str, Judged]) -> dict[str, Any]:
 
     tasks   task → {"metric", "n", "models": {name: {"value", "ci95"}}}; one model alone also has "held": what
             its own evaluation held it against → {"value"}, and "gain" over it, paired, for other experts
-    mean    name → {"value", "ci95"}, the interval from resampling rows within tasks; None without scores.json
+    mean    name → {"value", "ci95"}, the interval from resampling pictures within tasks; None without
+            scores.json
     paired  name → {task or "mean": {"value", "ci95"}}: what it has beyond the first model, each row under
             both; empty for one model, or where a scores.json is missing
 
@@ -72,16 +73,17 @@ def side_by_side(models: Mapping[str, Judged]) -> dict[str, Any]:
         for task, found in first[1].metrics["tasks"].items():
             tasks[task]["held"] = _held(found)
     rows = {name: _rows(judged, first[1]) for name, judged in models.items()}
+    pictures = _pictures(first[1])
     mean = {
         name: {
             "value": judged.metrics["mean"],
-            "ci95": list(mean_ci(list(rows[name].values()))) if rows[name] else None,
+            "ci95": _mean_ci(rows[name], pictures) if rows[name] else None,
         }
         for name, judged in models.items()
     }
     base = rows[first[0]]
     paired = {
-        name: _gains({task: rows[name][task] - base[task] for task in base})
+        name: _gains({task: rows[name][task] - base[task] for task in base}, pictures)
         for name, _ in others
         if base and rows[name]
     }
@@ -128,8 +130,9 @@ def by_suite(models: Mapping[str, Judged]) -> list[dict[str, Any]]:
         of = np.array([row.rpartition(":")[0] for row in told["each"]])
         for suite in dict.fromkeys(of.tolist()):
             own = {name: found[task][of == suite] for name, found in rows.items()}
+            shown = _pictures(first[1])[task][of == suite]
             values = {
-                name: {"value": float(each.mean()), "ci95": list(bootstrap_ci(each))}
+                name: {"value": float(each.mean()), "ci95": list(bootstrap_ci(each, pictures=shown.tolist()))}
                 for name, each in own.items()
             }
             metric = first[1].metrics["tasks"][task]["metric"]
@@ -239,13 +242,26 @@ def _rows(judged: Judged, first: Judged) -> dict[str, np.ndarray]:
     return {task: np.array([judged.scores[task]["each"][row] for row in one["each"]]) for task, one in order}
 
 
-def _gains(gains: dict[str, np.ndarray]) -> dict[str, Any]:
+def _pictures(judged: Judged) -> dict[str, np.ndarray]:
+    """task → (n,) number of each row's picture; of a file that does not tell, every row has its own."""
+    told = (judged.scores or {}).items()
+    return {task: np.array(one.get("pictures", range(len(one["each"])))) for task, one in told}
+
+
+def _mean_ci(values: dict[str, np.ndarray], pictures: dict[str, np.ndarray]) -> list[float]:
+    return list(mean_ci(list(values.values()), pictures=[pictures[task].tolist() for task in values]))
+
+
+def _gains(gains: dict[str, np.ndarray], pictures: dict[str, np.ndarray]) -> dict[str, Any]:
     each = {
-        task: {"value": float(values.mean()), "ci95": list(bootstrap_ci(values))}
+        task: {
+            "value": float(values.mean()),
+            "ci95": list(bootstrap_ci(values, pictures=pictures[task].tolist())),
+        }
         for task, values in gains.items()
     }
     mean = float(np.mean([gain["value"] for gain in each.values()]))
-    return {**each, "mean": {"value": mean, "ci95": list(mean_ci(list(gains.values())))}}
+    return {**each, "mean": {"value": mean, "ci95": _mean_ci(gains, pictures)}}
 
 
 def _held(found: dict[str, Any]) -> dict[str, Any]:

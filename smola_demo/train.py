@@ -15,27 +15,26 @@ import math
 import sys
 import time
 from collections import deque
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import Accelerator, DistributedDataParallelKwargs, DistributedType
 from accelerate.state import AcceleratorState
 from tqdm import tqdm
 
-from smola_demo.adapter_files import save
 from smola_demo.averaging import Average
 from smola_demo.backbone import connector, load_backbone
 from smola_demo.backbone.embedded import EmbeddedBackbone
 from smola_demo.backbone.quantization import mixed_precision
 from smola_demo.batches import examples, loader
 from smola_demo.cells import CellWordsLoss
+from smola_demo.config import ConfigError
 from smola_demo.data.mixture import Mixture
-from smola_demo.lora import save_lora
 from smola_demo.losses import AnswerLoss, VisualWordsLoss
-from smola_demo.model_card import called, terms_of, write_card
+from smola_demo.model_card import LOG_NAME
 from smola_demo.packing import opened
+from smola_demo.train_output import TrainResult, write_checkpoint
 from smola_demo.train_state import Done, load_state, save_state, what_counts
 from smola_demo.trainable import make_optimizer, make_trainable
 
@@ -46,24 +45,12 @@ if TYPE_CHECKING:
     from smola_demo.backbone.base import Backbone
     from smola_demo.batches import AnyBatch
     from smola_demo.config import TrainConfig
-    from smola_demo.trainable import Trainable
 
     Loss = AnswerLoss | VisualWordsLoss | CellWordsLoss
 
+ALONGSIDE = (DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)  # every process holds the whole model
 RECENT = 50  # steps that the final loss is a mean over
 DEV_SEED = 1_000_003  # of the development stream; which rows are development rows is the split's business
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """What a finished run reports; losses as its stage counts them, dev_loss on held-out rows."""
-
-    checkpoint: str
-    steps: int
-    seconds: float
-    samples: int
-    final_loss: float
-    dev_loss: float
 
 
 def train(config: TrainConfig, resume: bool = False, quiet: bool = False) -> TrainResult:
@@ -87,6 +74,8 @@ def train(config: TrainConfig, resume: bool = False, quiet: bool = False) -> Tra
     # Not the shipped connector where one is made: a config makes the same again.
     base = (config.init_base or None) if config.stage == "experts" else config.init_base
     backbone = load_backbone(config.backbone, config.precision, str(accelerator.device), base=base)
+    if accelerator.distributed_type not in (DistributedType.NO, *ALONGSIDE):
+        raise ConfigError("training runs as plain data parallelism only: launch it without FSDP or DeepSpeed")
     if isinstance(backbone, EmbeddedBackbone) and accelerator.device.type == "cpu":
         backbone.write_out_attention()
     torch.manual_seed(config.seed)
@@ -154,7 +143,8 @@ def train(config: TrainConfig, resume: bool = False, quiet: bool = False) -> Tra
         seconds = time.monotonic() - start
         result = TrainResult(config.output, config.steps, seconds, samples, _mean(losses, RECENT), dev_loss)
         if main:
-            _write(config, backbone, parts, result, held_out.tasks(), made)
+            write_checkpoint(config, backbone, parts, result, held_out.tasks(), made, state / LOG_NAME)
+    accelerator.wait_for_everyone()  # nobody reads a checkpoint that the main process still writes
     accelerator.end_training()
     return result
 
@@ -237,7 +227,7 @@ class _Log:
     """
 
     def __init__(self, folder: Path, config: TrainConfig, start: float, done: int) -> None:
-        self._path, self._every, self._start = folder / "log.jsonl", config.log_every, start
+        self._path, self._every, self._start = folder / LOG_NAME, config.log_every, start
         folder.mkdir(parents=True, exist_ok=True)
         lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.is_file() else []
         kept = lines[: done // self._every]
@@ -256,44 +246,3 @@ class _Log:
             line["scale"] = float(torch.stack(scales).mean())
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
-
-
-def _write(
-    config: TrainConfig,
-    backbone: Backbone,
-    parts: Trainable,
-    result: TrainResult,
-    tasks: Sequence[str],
-    made: dict[str, Any],
-) -> None:
-    """The checkpoint: an adapter's two files, or the aligned connector and how it was made."""
-    facts: dict[str, Any] = {
-        "steps": result.steps,
-        "samples": result.samples,
-        "seconds": round(result.seconds),
-        "final_loss": round(result.final_loss, 4),
-        "dev_loss": round(result.dev_loss, 4),
-        "seed": config.seed,
-        "precision": backbone.precision,
-        "compute": backbone.compute,
-        **({"ema": config.ema} if config.ema else {}),
-        "device": str(backbone.device),
-        "parameters": sum(p.numel() for p in parts.params.values()),
-        "data": [called(source.name) for source in config.data],
-        "tasks": list(tasks),
-        "terms": [terms_of(source.name) for source in config.data],
-        **({"init_experts": config.init_experts} if config.init_experts else {}),
-        **made,
-    }
-    if config.stage != "experts":
-        facts = {"stage": config.stage, **facts}
-        tower = config.tune_vision or (bool(config.init_base) and connector.holds_tower(config.init_base))
-        connector.save_base(backbone.model, Path(config.output), facts, tower)
-    revision = backbone.revision if config.stage == "experts" else connector.revision_of(Path(config.output))
-    base = {"base_model_name_or_path": backbone.id, "revision": revision}
-    if parts.lora is not None:
-        below = {"experts": config.init_experts} if parts.adapter else {}
-        save_lora(parts.lora, config.output, base | below | facts)
-    elif parts.adapter is not None:
-        output = config.experts_output if config.stage == "align" else config.output
-        write_card(save(parts.adapter, output, base | facts, dtype=torch.bfloat16))

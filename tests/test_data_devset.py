@@ -69,6 +69,23 @@ def test_the_development_share_of_a_file(tmp_path, own_rows):
         held_out_suite(own_rows, tmp_path / "none.jsonl", tasks=["caption"])
 
 
+def test_the_questions_that_captions_of_the_development_share_answer(tmp_path):
+    few = ["Two dogs run on grass.", "Two brown dogs run.", "Two dogs play.", "The two dogs are outside."]
+    many = [text.replace("Two", "Three").replace("two", "three") for text in few]
+    rows = [
+        {"image": f"p{i}.png", "task": "caption", "question": None, "answers": said, "source": "own"}
+        for i, said in enumerate([few, many] * 100)
+    ]
+    path = tmp_path / "photos.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    assert main(["data", str(tmp_path / "s"), "--n", "9", "--hold-out", str(path), "--derive"]) == 0
+    suite = read_rows(tmp_path / "s" / "photos-derived.jsonl")
+    assert len(suite) == 9
+    assert all(held_out(row.image_name) for row in suite)
+    assert "caption" not in {row.task for row in suite}
+    assert all(row.question for row in suite)
+
+
 def test_rows_of_a_task_with_short_answers(tmp_path, own_rows):
     (file,) = make_suite(tmp_path, ["words"], n=30, tasks=["read"], longest=7)
     rows = read_rows(file)

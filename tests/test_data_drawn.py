@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import random
-import re
 import subprocess
 import sys
 from functools import cache
 
 import numpy as np
 import pytest
-from skimage.measure import label
 
 from smola_demo.data import (
     GENERATORS,
@@ -21,15 +18,12 @@ from smola_demo.data import (
     fonts,
     forms,
     scenes,
-    shape_relations,
     shapes,
     solid_scenes,
     tables,
     words,
 )
-from smola_demo.data.ground import COLORS, distance
 from smola_demo.data.row import split_by_image
-from smola_demo.data.shape_names import Shape
 from smola_demo.tasks import TASKS, check_question
 
 MODULES = {
@@ -126,7 +120,7 @@ def test_training_never_sees_what_dev_keeps(name):
     assert kept & {layout for scene in dev for layout in trait(scene, "layout")}
     if name not in ("shapes", "counts", "scenes"):
         assert not any(fonts.held_out(face) for scene in train for face in trait(scene, "font"))
-        assert any(fonts.held_out(face) for scene in dev for face in trait(scene, "font"))
+        assert all(fonts.held_out(face) for scene in dev for face in trait(scene, "font"))
 
 
 def test_without_any_font_file(monkeypatch):
@@ -152,88 +146,6 @@ def test_every_face_draws_all_of_ascii():
         box = bytes(fonts.font(face, 32).getmask("\uffff"))
         assert not [sign for sign in signs if bytes(fonts.font(face, 32).getmask(sign)) == box], face
     assert not fonts.can_draw(fonts.BUILT_IN, "£5")
-
-
-def test_counts_of_shapes_against_the_pixels():
-    """Connected components in the picture, an independent count of the objects."""
-    counted = 0
-    for seed in range(250):
-        scene = drawn("shapes", seed)
-        plain = next(qa for qa in scene.qa if qa.task == "caption").answers[0].endswith("background.")
-        asked = [
-            qa for qa in scene.qa if re.search(r"(?<!different )(shapes|objects)( |\.|$)", qa.question or "")
-        ]
-        asked = [
-            qa for qa in asked if qa.task == "count" and not re.search("|".join(COLORS), qa.question or "")
-        ]
-        if not plain or not asked or trait(scene, "layout")[0] not in ("row", "column", "grid"):
-            continue
-        pixels = np.asarray(scene.image, dtype=int)
-        objects = np.abs(pixels - np.median(pixels.reshape(-1, 3), axis=0)).sum(axis=2) > 120
-        regions = label(objects)
-        sizes = np.bincount(regions.ravel())[1:]
-        assert str((sizes > 30).sum()) == asked[0].answers[0], (seed, asked[0])
-        counted += 1
-    assert counted > 10
-
-
-def test_counts_alone_against_the_marks():
-    """Every answer is the number of marks with the words its question has; no noun phrase comes twice."""
-    numbers, several = set(), 0
-    for seed in range(60):
-        scene = drawn("counts", seed)
-        assert 2 <= len(scene.marks) <= 10
-        about = []
-        for qa in scene.qa:
-            words = set(re.findall(r"[a-z]+", qa.question.lower()))
-            if words & {"different"}:
-                place = 0 if words & {"colors", "colours"} else 1
-                number = len({mark.words[place] for mark in scene.marks})
-            else:
-                wanted = {w for w in (*COLORS, *shapes.OUTLINES) if words & {w, w + "s", w + "es"}}
-                number = sum(wanted <= {word.strip() for word in mark.words} for mark in scene.marks)
-                about.append((*sorted(wanted), "object" if words & {"object", "objects"} else ""))
-            assert qa.answers == (str(number),), (seed, qa)
-            numbers.add(number)
-        assert len(set(about)) == len(about)
-        several += len(scene.qa) > 8
-    assert numbers == set(range(11))
-    assert several > 30
-
-
-def test_the_color_of_a_lone_shape_against_the_pixels():
-    checked = 0
-    for seed in range(200):
-        scene = drawn("shapes", seed)
-        caption = next(qa for qa in scene.qa if qa.task == "caption").answers[-1]
-        match = re.fullmatch(r"An? (\w+) (circle|square|hexagon|pentagon|diamond)\.", caption)
-        if not match or trait(scene, "layout") != ["single"]:
-            continue
-        named = COLORS[match[1]]
-        colors = scene.image.getcolors(256 * 256) or []
-        nearest = sum(count for count, color in colors if distance(color, named) < 90)
-        assert nearest > 1000, (seed, caption)
-        checked += 1
-    assert checked > 10
-
-
-def test_yes_is_as_common_as_no():
-    answers = [
-        qa.answers[0]
-        for seed in range(250)
-        for qa in drawn("shapes", seed).qa
-        if qa.answers[0] in ("yes", "no")
-    ]
-    assert 0.45 < answers.count("yes") / len(answers) < 0.55
-
-
-def test_british_and_american_spelling_and_typing():
-    questions = [qa.question for seed in range(200) for qa in drawn("shapes", seed).qa if qa.question]
-    share = {
-        word: sum(word in text.lower() for text in questions) / len(questions) for word in ("color", "colour")
-    }
-    assert share["color"] > share["colour"] > 0.02
-    assert 0.05 < sum(text[0].islower() for text in questions) / len(questions) < 0.25
 
 
 def test_text_keeps_off_the_edge():
@@ -264,18 +176,3 @@ def test_scene_rows_survive_a_split():
     rows = [row for seed in range(40) for row in drawn("shapes", seed).rows()]
     train, dev = split_by_image(rows)
     assert not {row.image_name for row in train} & {row.image_name for row in dev}
-
-
-def test_a_long_thin_shape_is_not_larger_than_a_wide_one():
-    """By area the oval is the smaller of the two, by length the larger: nothing is asked of their sizes."""
-    oval = Shape("oval", "red", (255, 0, 0), 70, 128, 55, 0, 0.45)
-    circle = Shape("circle", "blue", (0, 0, 255), 190, 128, 40, 0, 1)
-    wide = Shape("circle", "green", (0, 255, 0), 190, 128, 90, 0, 1)
-    ask_size = shape_relations._extreme
-    for drawn, asked in (((oval, circle), False), ((circle, wide), True), ((oval, wide), True)):
-        found = [qa for seed in range(40) if (qa := ask_size(random.Random(seed), drawn))]
-        assert bool(found) == asked
-        named = {qa.answers[0] for qa in found if "largest" in qa.question or "biggest" in qa.question}
-        assert named <= {"green", "circle"}
-    questions = [shape_relations._relation(random.Random(seed), (oval, circle)) for seed in range(60)]
-    assert not [qa for qa in questions if "bigger" in qa.question or "smaller" in qa.question]

@@ -117,6 +117,14 @@ def test_what_is_asked_of_a_few_photographs():
     assert not any("colo" in question and "horse" in question for question, _ in found)  # they differ
 
 
+def test_a_color_is_accepted_in_all_its_words():
+    told = ["A gray dog.", "A grey dog runs.", "The gray dog.", "A dog."]
+    spotted = ["A gray and white dog.", "A grey and white dog runs.", "The white and gray dog.", "A dog."]
+    colors = [row.answers for row in derive(photos(told, spotted, WOMAN)) if row.answers[0][:4] == "gray"]
+    assert ("gray", "grey") in colors
+    assert ("gray and white", "grey and white", "white and gray", "white and grey") in colors
+
+
 def test_yes_is_as_common_as_no_for_each_thing_and_no_answer_prevails():
     rows = derive(photos(*[DOG] * 7, *[WOMAN] * 3, *[HORSES] * 2))
     by_thing: dict[str, list[str]] = {}

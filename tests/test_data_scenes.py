@@ -127,7 +127,8 @@ def answer(question: str, seen: list[Seen]) -> str | None:
         return sum(one.fits(wanted) for one in seen)
 
     if match := re.fullmatch(
-        r"(?:How many|What number of) (.+?) (?:are there|do you see|can you count|are in the \w+)\?",
+        r"(?:How many|What number of) (.+?) "
+        r"(?:are there|are there in total|in total|do you see|can you count|are in the \w+)\?",
         question,
     ):
         return str(number(match[1]))

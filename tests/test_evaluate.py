@@ -52,6 +52,28 @@ def test_against_none_is_the_engine_with_all_experts_out():
     assert "against" not in evaluate(engine, own)["tasks"]["vqa"]
 
 
+def test_intervals_know_which_rows_share_a_picture(tmp_path):
+    """Two rows on each of the pictures: the numbers stand in the scores, and every interval goes by them."""
+    engine = tiny_engine()
+    paths = [tmp_path / f"{i}.png" for i in range(len(COLORS))]
+    for path, color in zip(paths, COLORS, strict=True):
+        Image.new("RGB", (32, 32), color).save(path)
+    own = [
+        Row(path, "vqa", question, ("ab",), "colours", f"{path.stem}/{question}")
+        for path in paths
+        for question in ("What?", "Where?")
+    ]
+    found = evaluate(engine, own, against="none", baselines=True)
+    pictures = found["scores"]["vqa"]["pictures"]
+    assert pictures == [i // 2 for i in range(len(own))]
+    said, blind = ([p.answer for p in predict(engine, own, pictures=looking)] for looking in (True, False))
+    accepted = [row.answers for row in own]
+    task = found["tasks"]["vqa"]
+    assert task["ci95"] == score("vqa", said, accepted, pictures)["ci95"]
+    gain = difference("vqa", said, blind, accepted, pictures)
+    assert task["baselines"]["question_only"]["gain"]["ci95"] == gain["ci95"]
+
+
 def test_looking_is_the_loss_under_both_pictures():
     """Against one forward pass per row and picture, written out."""
     engine = tiny_engine()

@@ -14,7 +14,7 @@ import pytest
 from smola_demo.__main__ import build_parser
 from smola_demo.adapter_files import WEIGHTS_NAME
 from smola_demo.experts import checkpoint_names
-from smola_demo.model_card import write_card
+from smola_demo.model_card import LOG_NAME, write_card
 from smola_demo.tables import fill
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -105,7 +105,7 @@ def test_what_lies_beside_shipped_experts_is_of_their_weights(name, tmp_path):
         json.loads((folder / f).read_text(encoding="utf-8")) for f in ("metrics.json", "atlas.json")
     )
     assert metrics["sha256"] == atlas["made"]["sha256"] == sha256
-    for file in (WEIGHTS_NAME, "adapter_config.json", "metrics.json", "scores.json"):
+    for file in (WEIGHTS_NAME, "adapter_config.json", "metrics.json", "scores.json", LOG_NAME):
         (tmp_path / name).mkdir(exist_ok=True)
         (tmp_path / name / file).symlink_to(folder / file)
     card = write_card(tmp_path / name).read_text(encoding="utf-8")

@@ -58,6 +58,26 @@ def test_the_interval_of_a_mean_over_tasks_is_the_normal_one():
     assert (low, high) == pytest.approx((middle - wide, middle + wide), abs=0.06 * wide)
 
 
+def test_rows_of_one_picture_count_together_in_every_interval(tmp_path):
+    a, b = judged(tmp_path / "a", 0), judged(tmp_path / "b", 1, 0.1)
+    pictures = {task: [i // 5 for i in range(n)] for task, n in ROWS.items()}
+    for name in "ab":
+        path = tmp_path / name / "scores.json"
+        told = json.loads(path.read_text())
+        path.write_text(json.dumps({t: one | {"pictures": pictures[t]} for t, one in told.items()}))
+    models = read_models([f"one={tmp_path}/a", f"two={tmp_path}/b"])
+    found = side_by_side(models)
+    for task in ROWS:
+        expected = bootstrap_ci(b[task] - a[task], pictures=pictures[task])
+        assert found["paired"]["two"][task]["ci95"] == pytest.approx(expected)
+        assert expected != bootstrap_ci(b[task] - a[task])
+    expected = mean_ci(list(a.values()), pictures=list(pictures.values()))
+    assert found["mean"]["one"]["ci95"] == pytest.approx(expected)
+    (line, _) = by_suite(models)
+    expected = bootstrap_ci(a["vqa"], pictures=pictures["vqa"])
+    assert line["models"]["one"]["ci95"] == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("tasks", [[], [[]], [[0.5], []], [[[0.5]]]])
 def test_an_interval_of_nothing_is_refused(tasks):
     with pytest.raises(MetricError, match="at least one value"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
@@ -91,6 +92,23 @@ def test_a_saved_checkpoint_loads_and_knows_how_it_was_made(here):
     assert "| experts per group × rank | 2 × 2 |" in card
     assert "`shapes`, drawn by smola_demo" in card
     assert (facts["tasks"], facts["terms"]) == (["count"], ["`shapes`, drawn by smola_demo: Apache-2.0"])
+    assert facts["run"]["learning_rate"] == config().learning_rate
+    assert [(source["name"], source["weight"]) for source in facts["run"]["data"]] == [("shapes", 1.0)]
+
+
+def test_a_checkpoint_shows_how_its_loss_went(here):
+    train(config(steps=20, log_every=2), quiet=True)
+    log = Path("out/experts/log.jsonl").read_text()
+    assert log == Path("runs/out/experts/log.jsonl").read_text()
+    losses = [json.loads(line)["loss"] for line in log.splitlines()]
+    card = Path("out/experts/README.md").read_text()
+    steps, hours, shown = (
+        [float(value) for value in line.split(" | ")[1:]]
+        for line in re.findall(r"^\| (?:up to step|hours|loss) \| .*(?= \|$)", card, re.MULTILINE)
+    )
+    assert steps == [4, 8, 12, 16, 20]
+    assert hours == sorted(hours)
+    assert shown == pytest.approx([sum(losses[i : i + 2]) / 2 for i in range(0, 10, 2)], abs=6e-4)
 
 
 def test_a_new_checkpoint_does_not_keep_the_figures_of_the_old(here):

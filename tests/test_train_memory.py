@@ -114,7 +114,7 @@ def test_the_mean_is_what_is_saved_and_judged(here):
         torch.testing.assert_close(state[f"mean/{name}"], expected, atol=1e-6, rtol=0)
         assert torch.equal(state[f"parameter/{name}"], last)
         assert torch.equal(saved[f"base_model.model.{name}"], state[f"mean/{name}"].bfloat16())
-    assert json.loads(Path("out/mean/adapter_config.json").read_text())["ema"] == 0.8
+    assert json.loads(Path("out/mean/adapter_config.json").read_text())["run"]["ema"] == 0.8
 
 
 def test_the_parameters_come_back_whatever_happens():

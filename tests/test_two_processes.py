@@ -139,3 +139,14 @@ def test_two_processes_make_one_atlas(tmp_path, alone):
         made[count] = json.loads((out / "atlas.json").read_text())
         del made[count]["made"]["when"]
     assert made[2] == made[1]
+
+
+@pytest.mark.slow
+def test_two_processes_sweep_as_one_does(tmp_path, alone):
+    Image.new("RGB", (32, 32), (200, 90, 20)).save(tmp_path / "p.png")
+    asked = ["sweep", str(tmp_path / "p.png"), "--task", "vqa", "--question", "What is it?"]
+    one, two = (run(tmp_path, *asked) for run in (alone, together))
+    assert len(one["experts"]) == len(two["experts"]) == 9
+    for name in ("experts", "random"):
+        for a, b in zip(one[name], two[name], strict=True):
+            assert b == {k: pytest.approx(v, abs=1e-5) if isinstance(v, float) else v for k, v in a.items()}

@@ -1,196 +1,227 @@
-"""Made-up figures for charts, and questions whose answers are computed from them."""
+"""Questions on drawn charts, whose answers are worked out from the figures.
+
+Nothing is asked that the picture does not show for certain: sums only where every value is printed, and
+values that are not printed only because they are drawn to be read off.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from smola_demo.data import chart_sums
+from smola_demo.data.chart_figures import View, number
 from smola_demo.data.row import QA
-from smola_demo.data.vocabulary import made_up
+from smola_demo.data.shape_names import casual, either, yes_no
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Sequence
+    from collections.abc import Callable
 
+    from smola_demo.data.chart_figures import ChartData
 
-@dataclass(frozen=True)
-class ChartData:
-    """What a chart shows: values[series][label], all positive, no two in a series alike."""
-
-    kind: str
-    title: str
-    labels: tuple[str, ...]
-    series: tuple[str, ...]
-    values: tuple[tuple[float, ...], ...]
-
-
-def number(value: float) -> str:
-    """A value as it is printed: no trailing zeros, at most two decimals."""
-    return f"{value:.2f}".rstrip("0").rstrip(".")
-
-
-def _distinct(rng: random.Random, count: int, span: tuple[int, int], printed: bool) -> tuple[float, ...]:
-    """`count` different values, far enough apart to see the order; round ones where none is printed."""
-    low, high = span
-    if not printed:
-        step = 50 if high > 500 else 10 if high > 100 else 5 if high > 50 else 2
-        return tuple(float(step * slot) for slot in rng.sample(range(1, high // step + 1), count))
-    gap = max(1, (high - low) // 40)
-    tenths = high < 100 and rng.random() < 0.15
-    slots = rng.sample(range(low, high, gap), count)
-    return tuple(value + rng.randint(1, 9) / 10 if tenths else float(value) for value in slots)
-
-
-def invent(rng: random.Random, kind: str, printed: bool) -> ChartData:
-    """A chart of this kind: topic, two to eight categories, one to three series.
-
-    `printed` says whether values stand on the chart; where they do not, they are round enough to read off.
-    """
-    topic = rng.choice(made_up()["chart_topics"])
-    pool, span = topic["labels"], topic["span"]
-    most = {"bar": 7, "hbar": 8, "dots": 8, "grouped": 4, "line": 7, "pie": 5}[kind]
-    count = rng.randint(2 if kind in ("bar", "hbar", "pie") else 3, min(most, len(pool)))
-    first = rng.randint(0, len(pool) - count)
-    labels = tuple(pool[first : first + count] if topic["ordered"] else rng.sample(pool, count))
-    several = kind == "grouped" or (kind == "line" and rng.random() < 0.3)
-    printed = printed and not (kind == "line" and several)
-    fresh = [names for names in made_up()["chart_series"] if not set(names) & set(pool)]
-    series = tuple(rng.choice(fresh)) if several else ("",)
-    values = (
-        (_shares(rng, count),)
-        if kind == "pie"
-        else tuple(_distinct(rng, count, span, printed) for _ in series)
-    )
-    if kind in ("hbar", "dots") and not topic["ordered"] and rng.random() < 0.6:
-        values = (tuple(sorted(values[0], reverse=True)),)
-    title = rng.choice(topic["titles"]) if rng.random() < 0.85 else ""
-    return ChartData(kind, title, labels, series, values)
-
-
-def _shares(rng: random.Random, count: int) -> tuple[float, ...]:
-    """Whole percentages that sum to 100, all different, none below 6."""
-    while True:
-        cuts = sorted(rng.sample(range(6, 95), count - 1))
-        shares = [b - a for a, b in zip([0, *cuts], [*cuts, 100], strict=True)]
-        if min(shares) >= 6 and len(set(shares)) == count:
-            return tuple(float(share) for share in shares)
-
-
-def ask(rng: random.Random, data: ChartData, printed: bool) -> tuple[QA, ...]:
-    """Up to eight questions. `printed` says whether exact values can be read off the chart."""
-    series = rng.randrange(len(data.series))
-    of = f" of {data.series[series]}" if data.series[series] else ""
-    named = dict(zip(data.labels, data.values[series], strict=True))
-    found = [_extreme(rng, data, named, of, highest=highest) for highest in (True, False)]
-    found += [
-        _value(rng, named, data.series[series], label)
-        for label in rng.sample(data.labels, min(3, len(named)))
-    ]
-    found += [_compare(rng, named, of), _how_many(rng, data), _kind(rng, data)]
-    if data.title:
-        phrases = (
-            "What is the title of this chart?",
-            "What is the title?",
-            "What is this chart about?",
-            "What does the chart show?",
-        )
-        found.append(QA("chart", rng.choice(phrases), (data.title,)))
-    if printed and all(value == int(value) for value in named.values()):
-        found.append(_arithmetic(rng, named, of))
-    if len(data.series) > 1:
-        found.append(_between_series(rng, data))
-    rng.shuffle(found)
-    return tuple({qa.question: qa for qa in found}.values())[:8]
-
-
-def _extreme(rng: random.Random, data: ChartData, named: dict[str, float], of: str, *, highest: bool) -> QA:
-    label = (max if highest else min)(named, key=lambda name: named[name])
-    word = rng.choice(("highest", "largest") if highest else ("lowest", "smallest"))
-    if rng.random() < 0.3:
-        return QA("chart", f"What is the {word} value{of}?", (number(named[label]),))
-    thing = {"pie": "slice", "bar": "bar", "hbar": "bar"}.get(data.kind, "category")
-    thing = "category" if rng.random() < 0.7 else thing
-    return QA(
-        "chart",
-        rng.choice((f"Which {thing} has the {word} value{of}?", f"What has the {word} value{of}?")),
-        (label,),
-    )
-
-
-def _value(rng: random.Random, named: dict[str, float], series: str, label: str) -> QA:
-    value = number(named[label])
-    what = f"{series} in {label}" if series else label
-    phrases = (
-        f"What is the value for {what}?",
-        f"What is the value of {what}?",
-        f"What is the value for {what}?",
-        f"How much is {what}?",
-    )
-    return QA("chart", rng.choice(phrases), (value,))
-
-
-def _compare(rng: random.Random, named: dict[str, float], of: str) -> QA:
-    a, b = rng.sample(list(named), 2)
-    if rng.random() < 0.5:
-        word, truth = rng.choice((("higher", named[a] > named[b]), ("lower", named[a] < named[b])))
-        return QA("chart", f"Is the value{of} for {a} {word} than for {b}?", ("yes" if truth else "no",))
-    larger = rng.random() < 0.6
-    winner = a if (named[a] > named[b]) == larger else b
-    return QA("chart", f"Which is {'higher' if larger else 'lower'}{of}, {a} or {b}?", (winner,))
-
-
-def _how_many(rng: random.Random, data: ChartData) -> QA:
-    things: Sequence[str] = {"pie": ("slices", "categories"), "line": ("points", "categories")}.get(
-        data.kind, ("bars", "categories")
-    )
-    thing = rng.choice(things)
-    if data.kind == "dots":
-        thing = "categories"
-    count = len(data.labels) * (len(data.series) if thing in ("bars", "points") else 1)
-    phrases = (
-        f"How many {thing} are there?",
-        f"How many {thing} are in the chart?",
-        f"How many {thing} are shown?",
-    )
-    return QA("chart", rng.choice(phrases), (str(count),))
-
-
-_KINDS = {
-    "bar": ("bar chart", "vertical bar chart", "bar"),
-    "hbar": ("bar chart", "horizontal bar chart", "bar"),
-    "grouped": ("bar chart", "grouped bar chart", "bar"),
-    "line": ("line chart", "line graph", "line"),
-    "pie": ("pie chart", "pie"),
-    "dots": ("dot plot", "dot chart", "lollipop chart"),
+_EXTREME = {
+    "any": "Which {thing} has the {word} value{of}?|What has the {word} value{of}?"
+    "|Which {thing} is {word}{for_s}?"
+    "|Which {noun} has the {word} number{for_s}?|Name the {noun} with the {word} value{of}."
+    "|For which {noun} is the value{of} {word}?|Which {thing} shows the {word} value{of}?",
+    "bar": "Which bar is the {tallest}?|What is the {tallest} bar?|Which {noun} has the {tallest} bar?",
+    "hbar": "Which bar is the {longest}?|What is the {longest} bar?|Which {noun} has the {longest} bar?",
+    "pie": "Which slice is the {word}?|What is the {word} slice?|Which {noun} has the {word} share?",
+    "line": "Where is the line {highest}?|At which {noun} is the line {highest}?",
+    "timed": "Which {noun} was {best}{for_s}?|When was the value{of} {word}?"
+    "|Which was the {best} {noun}{for_s}?",
+    "counted": "Which {noun} had the {most} {counted}?|What had the {most} {counted}?",
+    "amount": "Which {noun} had the {word} {amount}?|For which {noun} is the {amount} {word}?",
 }
+_EXTREME_VALUE = (
+    "What is the {word} value{of}?|What's the {word} value{of}?"
+    "|How much is the {word} value{of}?|Give me the {word} value{of}."
+    "|What is the {end} value{of}?"
+    "|What is the {end}{of}?"
+)
+_SECOND = (
+    "Which {thing} has the {word} value{of}?|Which {thing} is {word}{for_s}?|What is {word}{for_s}?"
+    "|Which is the {word} {noun}{for_s}?|Name the {noun} with the {word} value{of}."
+    "|What has the {word} value{of}?"
+)
+_VALUE = {
+    "any": "What is the value for {x}?|What is the value of {x}?|How much is {x}?|What value does {x} have?"
+    "|How high is {x}?|What number does {x} have?|{x}: how much?|What is {x} at?|Give me the value for {x}.",
+    "bar": "How tall is the bar for {x}?|How high is the bar for {x}?|What is the height of the {x} bar?",
+    "hbar": "How long is the bar for {x}?|What is the length of the {x} bar?|How far does the {x} bar go?",
+    "pie": "What percentage is {x}?|What share does {x} have?|How big is the slice for {x}?"
+    "|What percent is {x}?",
+    "line": "How high is the line {place} {x}?|What is the value of the point for {x}?",
+    "timed": "What was the value {place} {x}?|How much was it {place} {x}?|How high was it {place} {x}?",
+    "counted": "How many {counted} {place} {x}?|How many {counted} were there {place} {x}?"
+    "|How many {counted} did {x} have?",
+    "amount": "What was the {amount} {place} {x}?|How high was the {amount} {place} {x}?"
+    "|What is the {amount} {place} {x}?",
+}
+_VALUE_OF_SERIES = {
+    "any": "What is the value of {s} {place} {x}?|What is the {s} value for {x}?"
+    "|How much is {s} {place} {x}?"
+    "|What is {s} {place} {x}?|{x}, {s}: how much?|What value does {s} have {place} {x}?"
+    "|How high is {s} {place} {x}?|What number does {s} have {place} {x}?",
+    "grouped": "How tall is the bar of {s} {place} {x}?|How high is the bar of {s} {place} {x}?",
+    "lines": "How high is the line of {s} {place} {x}?|What is the value of the {s} line {place} {x}?",
+    "timed": "What was the value of {s} {place} {x}?|How much was {s} {place} {x}?",
+}
+_REVERSE = (
+    "Which {thing} has the value {v}{for_s}?|Which {noun} is at {v}{for_s}?|What has a value of {v}{for_s}?"
+    "|For which {noun} is the value{of} {v}?|Which {noun} has {v}{for_s}?|Which {thing} shows {v}{for_s}?"
+)
+_IS_HIGHER = {
+    "any": "Is the value for {a} {higher} than for {b}?|Is {a} {higher} than {b}?|Is {a} {more} than {b}?"
+    "|Does {a} have a {higher} value than {b}?|Does {a} have {more} than {b}?"
+    "|Is the value of {a} {higher} than that of {b}?",
+    "bar": "Is the bar for {a} {taller} than the one for {b}?|Is the {a} bar {taller} than the {b} bar?",
+    "hbar": "Is the bar for {a} {longer} than the one for {b}?|Is the {a} bar {longer} than the {b} bar?",
+    "timed": "Was it {higher} {place} {a} than {place} {b}?|Was {a} {higher} than {b}?",
+    "counted": "Did {a} have {fewer} {counted} than {b}?"
+    "|Were there {fewer} {counted} {place} {a} than {place} {b}?",
+    "amount": "Was the {amount} {higher} {place} {a} than {place} {b}?"
+    "|Is the {amount} {higher} {place} {a} than {place} {b}?",
+}
+_IS_SERIES_HIGHER = (
+    "Is the value{of} for {a} {higher} than for {b}?|Is {s} {higher} {place} {a} than {place} {b}?"
+    "|Does {s} have a {higher} value {place} {a} than {place} {b}?"
+    "|Is {s} {place} {a} {higher} than {place} {b}?|Is there a {higher} value{of} for {a} than for {b}?"
+    "|Was {s} {higher} {place} {a} than {place} {b}?"
+)
+_WHICH = {
+    "any": "Which is {higher}{for_s}, {a} or {b}?|Which has the {higher} value{of}, {a} or {b}?"
+    "|Which of {a} and {b} is {higher}{for_s}?|Which is {bigger}{for_s}, {a} or {b}?"
+    "|{a} or {b}: which is {higher}{for_s}?|Which {noun} is {higher}{for_s}, {a} or {b}?"
+    "|Which has {more}{for_s}, {a} or {b}?",
+    "bar": "Which bar is {taller}, {a} or {b}?",
+    "hbar": "Which bar is {longer}, {a} or {b}?",
+    "timed": "When was it {higher}{for_s}, {place} {a} or {place} {b}?"
+    "|Which {noun} was {better}{for_s}, {a} or {b}?",
+    "counted": "Which {noun} had {fewer} {counted}, {a} or {b}?|Did {a} or {b} have {fewer} {counted}?",
+}
+_BETWEEN = (
+    "Which is {higher} for {x}, {a} or {b}?|Which is {higher} {place} {x}, {a} or {b}?"
+    "|{a} or {b}: which is {higher} {place} {x}?|Which has the {higher} value {place} {x}, {a} or {b}?"
+    "|Which of {a} and {b} is {higher} {place} {x}?|Is {a} or {b} {higher} {place} {x}?"
+)
+_IS_BETWEEN = (
+    "Is {a} {higher} than {b} {place} {x}?|Is the value of {a} {higher} than that of {b} {place} {x}?"
+    "|Does {a} have a {higher} value than {b} {place} {x}?|{Place} {x}, is {a} {higher} than {b}?"
+)
 
 
-def _kind(rng: random.Random, data: ChartData) -> QA:
-    return QA(
-        "chart",
-        rng.choice(("What kind of chart is this?", "What type of chart is shown?")),
-        _KINDS[data.kind],
-    )
+def _words(rng: random.Random, *, up: bool) -> dict[str, str]:
+    """The comparatives of one direction, by that of the other or of both."""
+    said = "higher more more taller longer better" if up else "lower less fewer shorter shorter worse"
+    names = ("higher", "more", "fewer", "taller", "longer", "better")
+    bigger = either(rng, "bigger|larger") if up else "smaller"
+    return {"bigger": bigger, **dict(zip(names, said.split(), strict=True))}
 
 
-def _arithmetic(rng: random.Random, named: dict[str, float], of: str) -> QA:
-    a, b = rng.sample(list(named), 2)
-    if rng.random() < 0.7:
-        return QA(
-            "chart", f"What is the difference{of} between {a} and {b}?", (number(abs(named[a] - named[b])),)
-        )
-    return QA("chart", f"What is the sum{of} of {a} and {b}?", (number(named[a] + named[b]),))
+def _highest(rng: random.Random, view: View) -> QA:
+    return _extreme(rng, view, highest=True)
 
 
-def _between_series(rng: random.Random, data: ChartData) -> QA:
-    index = rng.randrange(len(data.labels))
-    scores = {name: values[index] for name, values in zip(data.series, data.values, strict=True)}
-    names = list(scores)
-    a, b = names[0], names[1]
-    if scores[a] == scores[b]:
-        return QA("chart", "How many groups are in the legend?", (str(len(names)),))
-    return QA(
-        "chart",
-        f"Which is higher for {data.labels[index]}, {a} or {b}?",
-        (a if scores[a] > scores[b] else b,),
-    )
+def _lowest(rng: random.Random, view: View) -> QA:
+    return _extreme(rng, view, highest=False)
+
+
+def _extreme(rng: random.Random, view: View, *, highest: bool) -> QA:
+    label = view.ranked()[0 if highest else -1]
+    word = either(rng, "highest|largest|biggest|greatest" if highest else "lowest|smallest")
+    if rng.random() < 0.25:
+        end = "maximum" if highest else "minimum"
+        question = view.say(rng, _EXTREME_VALUE, word=word, end=end)
+        return QA("chart", question, (number(view.named[label]),))
+    names = "tallest longest highest best most" if highest else "shortest shortest lowest worst fewest"
+    words = dict(zip(("tallest", "longest", "highest", "best", "most"), names.split(), strict=True))
+    return QA("chart", view.say(rng, _EXTREME, word=word, **words), (label,))
+
+
+def _second(rng: random.Random, view: View) -> QA | None:
+    if len(view.named) < 3:
+        return None
+    top, place = rng.random() < 0.6, 2 if len(view.named) > 3 and rng.random() < 0.3 else 1
+    label = view.ranked()[place if top else -1 - place]
+    word = ("second ", "third ")[place - 1] + either(rng, "highest|largest" if top else "lowest|smallest")
+    if rng.random() < 0.2:
+        return QA("chart", f"What is the {word} value{view.of}?", (number(view.named[label]),))
+    return QA("chart", view.say(rng, _SECOND, word=word), (label,))
+
+
+def _value(rng: random.Random, view: View) -> QA:
+    label = rng.choice(list(view.named))
+    value = number(view.named[label])
+    question = view.say(rng, _VALUE_OF_SERIES if view.series else _VALUE, x=label)
+    return QA("chart", question, (value, f"{value}%") if view.data.kind == "pie" else (value,))
+
+
+def _reverse(rng: random.Random, view: View) -> QA | None:
+    """The category of a printed value; no series has one twice."""
+    if not view.data.printed:
+        return None
+    label = rng.choice(list(view.named))
+    sign = "%" if view.data.kind == "pie" and rng.random() < 0.5 else ""
+    return QA("chart", view.say(rng, _REVERSE, v=number(view.named[label]) + sign), (label,))
+
+
+def _is_higher(rng: random.Random, view: View) -> QA:
+    a, b = rng.sample(list(view.named), 2)
+    up = rng.random() < 0.5
+    phrases = _IS_SERIES_HIGHER if view.series else _IS_HIGHER
+    question = view.say(rng, phrases, a=a, b=b, **_words(rng, up=up))
+    return QA("chart", question, yes_no((view.named[a] > view.named[b]) == up))
+
+
+def _which(rng: random.Random, view: View) -> QA:
+    a, b = rng.sample(list(view.named), 2)
+    up = rng.random() < 0.6
+    question = view.say(rng, _WHICH, a=a, b=b, **_words(rng, up=up))
+    return QA("chart", question, (a if (view.named[a] > view.named[b]) == up else b,))
+
+
+def _between_series(rng: random.Random, view: View) -> QA | None:
+    """Which series is higher in one category, or whether one is."""
+    data = view.data
+    i = rng.randrange(len(data.labels))
+    here = [(name, values[i]) for name, values in zip(data.series, data.values, strict=True)]
+    if len(here) < 2:
+        return None
+    (a, high), (b, low) = rng.sample(here, 2)
+    if high == low:
+        return None
+    up, closed = rng.random() < 0.5, rng.random() < 0.35
+    words = {"a": a, "b": b, "x": data.labels[i], "Place": data.place.capitalize()}
+    question = view.say(rng, _IS_BETWEEN if closed else _BETWEEN, **words, **_words(rng, up=up))
+    return QA("chart", question, yes_no((high > low) == up) if closed else (a if (high > low) == up else b,))
+
+
+_ASKERS: tuple[Callable[[random.Random, View], QA | None], ...] = (
+    _highest,
+    _lowest,
+    _second,
+    _value,
+    _value,
+    _value,
+    _reverse,
+    _is_higher,
+    _which,
+    _between_series,
+    chart_sums.how_many,
+    chart_sums.how_many_above,
+    chart_sums.kind,
+    chart_sums.title,
+    chart_sums.difference,
+    chart_sums.total,
+)
+
+
+def ask(rng: random.Random, data: ChartData) -> tuple[QA, ...]:
+    """Up to nine questions on one chart and one of its series, none twice, in random order."""
+    i = rng.randrange(len(data.series))
+    view = View(data, data.series[i], dict(zip(data.labels, data.values[i], strict=True)))
+    found = [qa for asker in rng.sample(_ASKERS, len(_ASKERS)) if (qa := asker(rng, view))]
+    unique = {qa.question: qa for qa in found if qa.question}
+    worded = [QA(qa.task, casual(rng, question), qa.answers) for question, qa in unique.items()]
+    return tuple(worded[:9])

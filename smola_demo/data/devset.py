@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from smola_demo.data import GENERATORS, scenes
+from smola_demo.data.photo_questions import derive
 from smola_demo.data.row import QA, SKIPPED_KINDS, Row, RowError, read_rows, split_by_image
 
 LICENCE = "Apache-2.0, drawn by smola_demo"
@@ -71,13 +72,16 @@ def held_out_suite(
     tasks: Sequence[str] = (),
     longest: int | None = None,
     seed: int = 0,
+    derived: bool = False,
 ) -> Path:
     """Write the development share of a JSONL file as a suite that points to the original pictures.
 
-    `limit` keeps that many rows, drawn at random with `seed`; `tasks` and `longest` are `make_suite`'s.
+    `limit` keeps that many rows, drawn at random with `seed`; `tasks` and `longest` are `make_suite`'s;
+    `derived` takes, instead of its rows, the questions that its captions make certain.
     Raises RowError when the file cannot be read or nothing is left.
     """
     _, dev = split_by_image(read_rows(source))
+    dev = derive(dev) if derived else dev
     kept = [row for row in dev if row.kind not in SKIPPED_KINDS and _fits(row, tasks, longest)]
     if not kept:
         raise RowError(f"{source} has no development row{_which(tasks, longest)}.")

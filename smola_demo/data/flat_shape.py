@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 
 from smola_demo.data import ground
 from smola_demo.data.row import QA, Mark
-from smola_demo.data.shape_names import article, casual, color_word, either, other, yes_no
+from smola_demo.data.shape_names import article, casual, color_answers, color_word, either, other, yes_no
 
 if TYPE_CHECKING:
     import random
@@ -64,8 +64,9 @@ def _ask(rng: random.Random, form: str, color: str) -> tuple[QA, ...]:
     word = color_word(rng)
     noun = either(rng, f"{form}|shape|object")
     color_of = f"What {word} is the {noun}?|What is the {word} of the {noun}?|Which {word} is the {noun}?"
+    color_of += f"|What's the {word} of the {noun}?|What {word} is it?"
     found = [
-        QA("vqa", either(rng, color_of), (color,)),
+        QA("vqa", either(rng, color_of), color_answers(color)),
         QA("vqa", either(rng, _FORM_OF).format(picture=picture), (form,)),
         QA("vqa", f"What is the {color} shape?", (form,)),
     ]

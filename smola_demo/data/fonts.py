@@ -30,13 +30,14 @@ FOLDERS = (
 _TEXT_FACE = re.compile(
     r"^(DejaVu(Sans|Serif|SansMono)(Condensed)?|STIXGeneral|Liberation(Sans|SansNarrow|Serif|Mono)"
     r"|Free(Sans|Serif|Mono)|Noto(Sans|Serif|SansMono|Mono)|OpenSans|Roboto(Mono|Slab|Condensed)?|Lato"
-    r"|Ubuntu(Mono)?|Carlito|Caladea|Source(SansPro|SerifPro|CodePro)|FiraSans|FiraMono"
+    r"|Ubuntu(Mono)?|FiraCode|Carlito|Caladea|Source(SansPro|SerifPro|CodePro)|FiraSans|FiraMono"
     r"|[Aa]rial|[Vv]erdana|[Gg]eorgia|[Tt]ahoma|[Tt]imes|[Cc]our(ier)?|[Cc]alibri|[Cc]onsola|[Tt]rebuc(MS)?)"
-    r"(bd|bi|[biz]|-?(Regular|Book|Roman|Light|Medium|SemiBold|Bold|Italic|Oblique|Bol|BolIta|BoldItalic"
+    r"(bd|bi|[biz]|-?(Regular|Retina|Book|Roman|Light|Medium|SemiBold|Bold|Italic|Oblique|Bol|BolIta|BoldItalic"
     r"|BoldOblique))?$"
 )
-# Faces that training never sees; DejaVu Serif comes with matplotlib, so there nearly always is one.
-_HELD_OUT = re.compile(r"^(DejaVuSerif|LiberationSansNarrow|Caladea|[Gg]eorgia|RobotoSlab)")
+# Faces that training never sees; DejaVu Serif comes with matplotlib.
+_HELD_OUT = re.compile(r"^(DejaVuSerif|LiberationSansNarrow|Caladea|[Gg]eorgia|RobotoSlab|FiraCode)")
+_FIXED_WIDTH = re.compile(r"Mono|Code|^[Cc]our|^[Cc]onsola")
 
 
 def _matplotlib_folder() -> Path | None:
@@ -75,23 +76,18 @@ def held_out(face: str) -> bool:
 
 @lru_cache(maxsize=4)
 def faces(split: str) -> tuple[str, ...]:
-    """Faces a split may draw with, weighted by repetition: dev draws every other time with a held-out one."""
-    train = (BUILT_IN, *(face for face in _files() if not held_out(face)))
+    """Faces a split draws with: dev with those held out alone, or, on a machine that has none, with all."""
     kept = tuple(face for face in _files() if held_out(face))
-    if split != "dev" or not kept:
-        return train
-    return tuple(
-        face
-        for i in range(max(len(train), len(kept)))
-        for face in (train[i % len(train)], kept[i % len(kept)])
-    )
+    if split == "dev" and kept:
+        return kept
+    return (BUILT_IN, *(face for face in _files() if not held_out(face)))
 
 
 def pick(rng: random.Random, split: str, mono: bool | None = None) -> str:
     """One face of the split, of fixed width if `mono` is True, proportional if False, where there is one."""
     choices = faces(split)
     if mono is not None:
-        choices = tuple(face for face in choices if ("Mono" in face or "our" in face) == mono) or choices
+        choices = tuple(face for face in choices if bool(_FIXED_WIDTH.search(face)) == mono) or choices
     return rng.choice(choices)
 
 

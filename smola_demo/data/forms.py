@@ -17,7 +17,7 @@ from smola_demo.data.writing import Pen
 
 LAYOUTS = ("receipt", "receipt", "receipt", "lines", "boxes", "crop", "crop")
 HELD_OUT_LAYOUTS = ("table",)
-MAX_READ_CHARS = 100
+MAX_READ_CHARS = 60
 _LINE_GAP = 5
 
 

@@ -10,6 +10,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from itertools import product
 from pathlib import Path
 
 from smola_demo.data.captions import (
@@ -27,7 +28,7 @@ from smola_demo.data.captions import (
 )
 from smola_demo.data.photo_presence import exists
 from smola_demo.data.row import QA, Row
-from smola_demo.data.shape_names import article, casual, color_word, either, other, yes_no
+from smola_demo.data.shape_names import article, casual, color_answers, color_word, either, other, yes_no
 
 FEWEST = 4  # captions a photograph needs: fewer leave too much unsaid
 
@@ -98,10 +99,10 @@ def _colors(rng: random.Random, captions: Captions) -> list[QA]:
             continue
         noun, word = _name(thing), color_word(rng)
         be = "are" if noun in {"pants", "shorts"} else "is"
-        phrases = (
-            f"What {word} {be} the {noun}?|What {word} {be} the {noun}?|What is the {word} of the {noun}?"
-        )
-        answers = dict.fromkeys((" and ".join(colors), " and ".join(reversed(colors))))
+        phrases = f"What {word} {be} the {noun}?|What {word} {be} the {noun}?"
+        phrases += f"|What is the {word} of the {noun}?|What's the {word} of the {noun}?"
+        orders = (product(*map(color_answers, order)) for order in (colors, colors[::-1]))
+        answers = dict.fromkeys(" and ".join(words) for order in orders for words in order)
         found.append(QA("vqa", either(rng, phrases), tuple(answers)))
         if len(colors) == 1:
             truth = rng.random() < 0.5

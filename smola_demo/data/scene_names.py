@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from smola_demo.data.shape_names import either
+from smola_demo.data.shape_names import color_answers, either
 
 if TYPE_CHECKING:
     import random
@@ -19,7 +19,7 @@ VALUES = {
     "material": ("matte", "shiny"),
     "form": ("sphere", "cube", "cylinder", "cone"),
 }
-# What people say for each value; answers take all of them, questions one.
+# What people say for each value but a colour; answers take all of them, questions one.
 WORDS = {
     "large": "large|big",
     "small": "small|tiny",
@@ -27,8 +27,6 @@ WORDS = {
     "matte": "matte|rubber",
     "sphere": "sphere|ball",
     "cube": "cube|block",
-    "cyan": "cyan|turquoise|teal|light blue",
-    "gray": "gray|grey",
 }
 
 
@@ -50,7 +48,7 @@ class Seen:
 
 def answers(value: str) -> tuple[str, ...]:
     """All that may be answered for a value, the usual word first."""
-    return tuple(WORDS.get(value, value).split("|"))
+    return tuple(WORDS[value].split("|")) if value in WORDS else color_answers(value)
 
 
 def said(rng: random.Random, wanted: dict[str, str]) -> str:

@@ -29,7 +29,8 @@ _EXISTS = (
 def _counts(rng: random.Random, seen: Sequence[Seen]) -> list[QA]:
     """Everything, and some of it: larger numbers are preferred where they occur, else small ones prevail."""
     whole = f"{either(rng, 'object|object|thing|solid')}s"
-    found = [QA("count", either(rng, _COUNT).format(whole), (str(len(seen)),))]
+    phrases = f"{_COUNT}|How many {{}} are there in total?|How many {{}} in total?"
+    found = [QA("count", either(rng, phrases).format(whole), (str(len(seen)),))]
     by_number: dict[int, list[dict[str, str]]] = {}
     for _ in range(12):
         mixed = {a: getattr(rng.choice(seen), a) for a in VALUES}
@@ -50,7 +51,8 @@ def _attribute(rng: random.Random, seen: Sequence[Seen]) -> QA | None:
         return None
     word = color_word(rng)
     phrases = {
-        "color": f"What {word} is the {{}}?|What is the {word} of the {{}}?|The {{}} is what {word}?",
+        "color": f"What {word} is the {{}}?|What is the {word} of the {{}}?|The {{}} is what {word}?"
+        f"|What's the {word} of the {{}}?",
         "form": "What shape is the {}?|What is the shape of the {}?|What form does the {} have?",
         "size": "What size is the {}?|How big is the {}?|Is the {} large or small?",
         "material": "Is the {} shiny or matte?|What material is the {} made of?|What is the {} made of?",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,6 +21,14 @@ COLOR_NAMES = (
     "red", "green", "blue", "yellow", "orange", "purple",
     "pink", "brown", "black", "white", "gray", "teal",
 )  # fmt: skip
+# What people also call a colour or a form, which answers take too.
+_COLORS_ALSO = {
+    "gray": ("grey",),
+    "teal": ("turquoise", "cyan", "blue green", "aqua"),
+    "cyan": ("turquoise", "teal", "light blue", "aqua"),
+    "purple": ("violet",),
+}
+_FORMS_ALSO = {"oval": ("ellipse",), "diamond": ("rhombus",), "cross": ("plus", "plus sign")}
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
@@ -40,6 +49,27 @@ class Shape:
     def kind(self) -> str:
         """Colour and form: "red circle"."""
         return f"{self.color} {self.form}"
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Its kind in all the words that people have for it, the usual ones first."""
+        both = product(color_answers(self.color), form_answers(self.form))
+        return tuple(f"{color} {form}" for color, form in both)
+
+    @property
+    def called(self) -> tuple[str, ...]:
+        """All that answers what shape it is: its form, alone or with its colour."""
+        return (*form_answers(self.form), *self.kinds)
+
+
+def color_answers(name: str) -> tuple[str, ...]:
+    """All that may be answered for a colour, its usual name first."""
+    return (name, *_COLORS_ALSO.get(name, ()))
+
+
+def form_answers(name: str) -> tuple[str, ...]:
+    """All that may be answered for a form, its usual name first."""
+    return (name, *_FORMS_ALSO.get(name, ()))
 
 
 def article(noun: str) -> str:

@@ -1,6 +1,7 @@
 """Questions on drawn shapes, in the many ways people put them; every answer is computed from the objects.
 
-Here are captions, counts, colours, forms and existence; `shape_relations` has places, sizes and comparisons.
+Here are captions, counts, colours, forms and existence; `shape_relations` and `shape_pairs`
+have places, sizes and comparisons.
 """
 
 from __future__ import annotations
@@ -8,9 +9,10 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import product
 from typing import TYPE_CHECKING
 
-from smola_demo.data import shape_relations
+from smola_demo.data import shape_pairs, shape_relations
 from smola_demo.data.row import QA
 from smola_demo.data.shape_names import (
     COLOR_NAMES,
@@ -18,8 +20,10 @@ from smola_demo.data.shape_names import (
     NUMBERS,
     article,
     casual,
+    color_answers,
     color_word,
     either,
+    form_answers,
     once,
     other,
     plural,
@@ -42,51 +46,103 @@ def _caption(shapes: Sequence[Shape], background: str) -> QA:
 
 
 def _countable(rng: random.Random, shapes: Sequence[Shape]) -> tuple[str, int]:
-    """What to ask the number of, in the plural, and that number."""
+    """What to ask the number of, and that number: a noun in the plural, or "are ..." of all objects."""
     one = rng.choice(shapes)
     form, color = one.form, one.color
     if rng.random() < 0.15:  # now and then for something that is not there, or is there by chance
         form, color = rng.choice(FORMS), rng.choice(COLOR_NAMES)
     thing = either(rng, "shape|object")
     choice = rng.random()
-    if choice < 0.3:
+    if choice < 0.28:
         things, number = plural(thing), len(shapes)
-    elif choice < 0.55:
+    elif choice < 0.5:
         things, number = plural(form), sum(s.form == form for s in shapes)
-    elif choice < 0.75:
+    elif choice < 0.68:
         things, number = plural(f"{color} {thing}"), sum(s.color == color for s in shapes)
-    elif choice < 0.94:
+    elif choice < 0.84 or len(shapes) == 1:
         things, number = plural(f"{color} {form}"), sum((s.form, s.color) == (form, color) for s in shapes)
+    elif choice < 0.94:
+        things, number = _predicate(rng, shapes)
     elif rng.random() < 0.5:
-        things, number = f"different {plural(color_word(rng))}", len({s.color for s in shapes})
+        things, number = "different colors", len({s.color for s in shapes})
     else:
         things, number = "different kinds of shapes", len({s.form for s in shapes})
     return things, number
 
 
+def _predicate(rng: random.Random, shapes: Sequence[Shape]) -> tuple[str, int]:
+    """Being of a colour or form, not being of it, or being of one of two."""
+    by_color = rng.random() < 0.6
+    values = [s.color if by_color else s.form for s in shapes]
+    names = sorted(set(values)) if len(set(values)) > 1 else COLOR_NAMES if by_color else FORMS
+    one = rng.choice(values)
+    pair = sorted((one, other(rng, names, one)))
+    said = {name: name if by_color else plural(name) for name in (one, *pair)}
+    choice = rng.random()
+    if choice < 0.3:
+        return f"are {said[one]}", values.count(one)
+    if choice < 0.65:
+        return f"are not {said[one]}", len(values) - values.count(one)
+    return f"are {said[pair[0]]} or {said[pair[1]]}", sum(value in pair for value in values)
+
+
+_COUNT = (
+    "How many {} are there?|How many {} are there?|How many {} do you see?|How many {} are in the image?"
+    "|How many {} are in the picture?|How many {} can you count?|Count the {}.|What is the number of {}?"
+)
+_TOTAL = "|How many {} in total?|How many {} are there in total?|How many {} are there altogether?"
+# A coloured ground has a colour too, so the shapes are named.
+_COLORS = (
+    "How many different {} do the shapes have?|How many different {} do the objects have?"
+    "|In how many different {} are the shapes?|How many different {} are used for the shapes?"
+)
+
+
 def _how_many(rng: random.Random, things: str, number: int) -> QA:
-    phrase = either(
-        rng,
-        "How many {} are there?|How many {} are there?|How many {} do you see?|How many {} are in the image?"
-        "|How many {} are in the picture?|How many {} can you count?|Count the {}.|What is the number of {}?",
-    )
-    return QA("count", phrase.format(things), (str(number),))
+    if things.startswith("are "):
+        question = f"How many {either(rng, '|shapes |objects |of them ')}{things}?"
+    elif things == "different colors":
+        question = either(rng, _COLORS).format(plural(color_word(rng)))
+    else:
+        question = either(rng, _COUNT + (_TOTAL if " " not in things else "")).format(things)
+    return QA("count", question, (str(number),))
 
 
 def _color_of(rng: random.Random, shapes: Sequence[Shape]) -> QA | None:
+    """The colour of one object, or of several that share it."""
     word = color_word(rng)
-    forms = once([s.form for s in shapes])
+    by: dict[str, list[str]] = {}
+    for shape in shapes:
+        by.setdefault(shape.form, []).append(shape.color)
+    known = [(form, colors) for form, colors in by.items() if len(set(colors)) == 1]
     if len({s.color for s in shapes}) == 1 and rng.random() < 0.6:
-        noun = either(rng, "shape|object" if len(shapes) == 1 else "shapes|objects")
-        answer = shapes[0].color
-    elif forms:
-        noun = rng.choice(forms)
-        answer = next(s.color for s in shapes if s.form == noun)
+        if len(shapes) == 1 and rng.random() < 0.3:
+            question = either(rng, "What {0} is it?|What {0} is it?|What {0} is this {1}?|What's its {0}?")
+            return QA("vqa", question.format(word, shapes[0].form), color_answers(shapes[0].color))
+        noun, colors = either(rng, "shape|object"), [s.color for s in shapes]
+    elif known:
+        noun, colors = rng.choice(known)
     else:
         return None
-    be = "are" if noun in ("shapes", "objects") else "is"
+    be, noun = ("is", noun) if len(colors) == 1 else ("are", plural(noun))
     phrases = "What {0} {1} the {2}?|What {0} {1} the {2}?|What is the {0} of the {2}?|Which {0} {1} the {2}?"
-    return QA("vqa", either(rng, phrases).format(word, be, noun), (answer,))
+    phrases += "|What's the {0} of the {2}?"
+    return QA("vqa", either(rng, phrases).format(word, be, noun), color_answers(colors[0]))
+
+
+def _two_colors(rng: random.Random, shapes: Sequence[Shape], background: str) -> QA | None:
+    """Both colours, where there are two; what is seen altogether only on white, which few would name."""
+    names = [name for name in COLOR_NAMES if any(s.color == name for s in shapes)]
+    if len(names) != 2:
+        return None
+    word = plural(color_word(rng))
+    phrases = "What {0} are the shapes?|What {0} do the shapes have?|Which {0} do the objects have?"
+    phrases += "|What {0} do you see?|What {0} are there?" if background == "white" else ""
+    orders = [pair for order in (names, names[::-1]) for pair in product(*map(color_answers, order))]
+    answers = [text for a, b in orders for text in (f"{a} and {b}", f"{a}, {b}")]
+    if background == "white":
+        answers += [f"{a}, {b} and white" for a, b in orders]
+    return QA("vqa", either(rng, phrases).format(word), tuple(answers))
 
 
 def _form_of(rng: random.Random, shapes: Sequence[Shape]) -> QA | None:
@@ -98,7 +154,7 @@ def _form_of(rng: random.Random, shapes: Sequence[Shape]) -> QA | None:
             "|What is in the image?|What object is shown?|What shape is in the picture?"
             "|What shape do you see?",
         )
-        return QA("vqa", question, (shapes[0].form, shapes[0].kind))
+        return QA("vqa", question, shapes[0].called)
     colors = once([s.color for s in shapes])
     if not colors:
         return None
@@ -108,7 +164,7 @@ def _form_of(rng: random.Random, shapes: Sequence[Shape]) -> QA | None:
         "What shape is {0}?|What is the {0} shape?|What shape is the {0} object?|Which shape is {0}?"
         "|What is the {0} object?|What is {0}?|What shape does the {0} object have?"
     )
-    return QA("vqa", either(rng, phrases).format(color), (form,))
+    return QA("vqa", either(rng, phrases).format(color), form_answers(form))
 
 
 _POSITIVE = (
@@ -117,8 +173,8 @@ _POSITIVE = (
     "|Is {a} present?|Is {a} in the {picture}?"
 )
 _NEGATIVE = (
-    "Is there no {noun}?|Is no {noun} present?|Does the {picture} not contain {a}?|Is there not {a}?"
-    "|Is no {noun} in the {picture}?|Is there no {noun} in the {picture}?"
+    "Is there no {noun}?|Is no {noun} present?|Is no {noun} in the {picture}?"
+    "|Is there no {noun} in the {picture}?"
 )
 
 
@@ -163,7 +219,7 @@ def _background(rng: random.Random, background: str) -> QA:
         return QA(
             "vqa",
             either(rng, f"What {word} is the background?|What is the background {word}?"),
-            (background,),
+            color_answers(background),
         )
     color = background if rng.random() < 0.5 else other(rng, COLOR_NAMES, background)
     return QA("vqa", f"Is the background {color}?", yes_no(color == background))
@@ -173,7 +229,7 @@ _ASKERS: tuple[Asker, ...] = (_color_of, _form_of, _exists, _exists, _is_it, *sh
 
 
 def ask(rng: random.Random, shapes: Sequence[Shape], background: str) -> tuple[QA, ...]:
-    """Up to ten questions on one scene, none twice: a caption, counts, and the others in random order.
+    """Up to a dozen questions on one scene, none twice: a caption, counts, and the others in random order.
 
     `background` names its colour, or is empty where no one word fits.
     """
@@ -183,15 +239,19 @@ def ask(rng: random.Random, shapes: Sequence[Shape], background: str) -> tuple[Q
     found = [qa for asker in askers if (qa := asker(rng, shapes))]
     if background:
         found.insert(rng.randint(0, len(found)), _background(rng, background))
+    if both := _two_colors(rng, shapes, background):
+        found.insert(rng.randint(0, len(found)), both)
     counts = [_how_many(rng, *_countable(rng, shapes)) for _ in range(1 if len(shapes) == 1 else 3)]
-    found = [*counts, *found[:6]]
+    found = [*counts, *shape_pairs.compare(rng, shapes)[:3], *found[:6]]
     unique = {qa.question: qa for qa in found if qa.question}
     worded = [QA(qa.task, casual(rng, question), qa.answers) for question, qa in unique.items()]
     return (_caption(shapes, background), *worded)
 
 
 def ask_counts(rng: random.Random, shapes: Sequence[Shape], most: int) -> tuple[QA, ...]:
-    """Up to `most` counting questions on one scene, no two with the same noun phrase."""
-    numbers = dict(_countable(rng, shapes) for _ in range(2 * most))
-    asked = [_how_many(rng, things, number) for things, number in list(numbers.items())[:most]]
+    """Up to `most` counting questions on one scene, no two with the same noun phrase, at most two with 0."""
+    numbers = dict(_countable(rng, shapes) for _ in range(3 * most))
+    absent = [things for things, number in numbers.items() if number == 0][2:]
+    kept = [(things, number) for things, number in numbers.items() if things not in absent]
+    asked = [_how_many(rng, things, number) for things, number in kept[:most]]
     return tuple(QA(qa.task, casual(rng, str(qa.question)), qa.answers) for qa in asked)

@@ -1,6 +1,6 @@
-"""Questions on where drawn shapes are, which is larger, and what there is more of.
+"""Questions on where drawn shapes are, which stands out, and what there is more of.
 
-Each is asked only where a person would not hesitate about the answer.
+Each is asked only where a person would not hesitate about the answer; `shape_pairs` has those on two objects.
 """
 
 from __future__ import annotations
@@ -8,8 +8,20 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from smola_demo.data import shape_pairs
 from smola_demo.data.row import QA
-from smola_demo.data.shape_names import NUMBERS, color_word, either, once, plural, yes_no
+from smola_demo.data.shape_names import (
+    NUMBERS,
+    color_answers,
+    color_word,
+    either,
+    form_answers,
+    once,
+    plural,
+    yes_no,
+)
+from smola_demo.data.shape_outlines import area, sides
+from smola_demo.data.shape_pairs import CLEAR, beyond, larger
 
 if TYPE_CHECKING:
     import random
@@ -17,12 +29,14 @@ if TYPE_CHECKING:
 
     from smola_demo.data.shape_names import Shape
 
-_CLEAR = 22  # pixels of a 256-pixel picture between two centres that nobody overlooks
+_SIDE = 256
+_CUTS = (95, 161)  # between left, middle and right, and between top, middle and bottom
+_MARGIN = 12  # pixels from a cut within which people would differ
 _FAR = {
     "left": "furthest to the left|leftmost",
     "right": "furthest to the right|rightmost",
-    "top": "highest|at the top of the image",
-    "bottom": "lowest|at the bottom of the image",
+    "top": "highest|furthest up",
+    "bottom": "lowest|furthest down",
 }
 
 
@@ -33,66 +47,49 @@ def _side(rng: random.Random, shapes: Sequence[Shape]) -> QA | None:
     side = either(rng, "left|right|top|bottom")
     axis = (lambda s: s.x) if side in ("left", "right") else (lambda s: s.y)
     order = sorted(shapes, key=axis, reverse=side in ("right", "bottom"))
-    if abs(axis(order[0]) - axis(order[1])) < _CLEAR:
+    first, second = (_SIDE - axis(s) if side in ("right", "bottom") else axis(s) for s in order[:2])
+    if second - first < CLEAR:
         return None
+    if len(shapes) == 2:
+        alone = bool(beyond(*order)[side in ("top", "bottom")])
+    else:  # nothing else in that half
+        alone = first < _SIDE / 2 - CLEAR and second > _SIDE / 2
     near = f"{'at' if side in ('top', 'bottom') else 'on'} the {side}"
-    place = either(rng, _FAR[side]) if len(shapes) > 2 else near
-    if rng.random() < 0.5:
-        return QA("vqa", f"What shape is {place}?", (order[0].form, order[0].kind))
-    noun = f"{place} shape" if place.endswith("most") else f"shape that is {place}"
-    if place == near:
-        noun = f"shape {place}"
-    return QA("vqa", f"What {color_word(rng)} is the {noun}?", (order[0].color,))
-
-
-def _relation(rng: random.Random, shapes: Sequence[Shape]) -> QA | None:
-    """A closed question on two objects: left, right, above, below, bigger, smaller."""
-    kinds = once([s.kind for s in shapes])
-    if len(kinds) < 2:
-        return None
-    a, b = (next(s for s in shapes if s.kind == kind) for kind in rng.sample(kinds, 2))
-    forms = Counter(s.form for s in shapes)
-    name_a, name_b = ((s.form if forms[s.form] == 1 and rng.random() < 0.5 else s.kind) for s in (a, b))
-    found: list[tuple[str, bool]] = []
-    big, small = (a, b) if a.radius > b.radius else (b, a)
-    if _clearly_larger(big, small, 1.35):
-        found += [("bigger than", a is big), ("smaller than", a is small)]
-    if abs(a.x - b.x) > _CLEAR:
-        found += [("to the left of", a.x < b.x), ("to the right of", a.x > b.x)]
-    if abs(a.y - b.y) > _CLEAR:
-        found += [("above", a.y < b.y), ("below", a.y > b.y)]
-    if not found:
-        return None
-    words, truth = rng.choice(found)
-    return QA("vqa", f"Is the {name_a} {words} the {name_b}?", yes_no(truth))
-
-
-def _clearly_larger(a: Shape, b: Shape, times: float) -> bool:
-    """Whether a is so many times as long as b at least, and no less wide: a long thin one is not large."""
-    return a.radius >= times * b.radius and _half_width(a) >= _half_width(b)
-
-
-def _half_width(shape: Shape) -> float:
-    """Half the short side, as `radius` is half the long one."""
-    return shape.radius * min(shape.stretch, 1 / shape.stretch)
-
-
-def _beside(rng: random.Random, shapes: Sequence[Shape]) -> QA | None:
-    """What is beside the other of two objects."""
-    if len(shapes) != 2 or shapes[0].kind == shapes[1].kind:
-        return None
-    a, b = rng.sample(list(shapes), 2)
-    if abs(a.x - b.x) > max(_CLEAR, abs(a.y - b.y)):
-        where = "to the left of" if a.x < b.x else "to the right of"
-    elif abs(a.y - b.y) > _CLEAR:
-        where = "above" if a.y < b.y else "below"
+    if alone and rng.random() < 0.7:
+        if rng.random() < 0.6:
+            phrases = "What is {}?|What is {}?|What shape is {}?|Which shape is {}?|What do you see {}?"
+            return QA("vqa", either(rng, phrases).format(near), order[0].called)
+        noun = f"{either(rng, 'shape|object')} {near}"
     else:
+        place = either(rng, _FAR[side])
+        if rng.random() < 0.5:
+            return QA("vqa", f"What shape is {place}?", order[0].called)
+        noun = f"{place} shape" if place.endswith("most") else f"shape that is {place}"
+    return QA("vqa", f"What {color_word(rng)} is the {noun}?", color_answers(order[0].color))
+
+
+def _region(at: float) -> int | None:
+    """0, 1 or 2: the first, middle or last third of the picture; None near a cut."""
+    if any(abs(at - cut) < _MARGIN for cut in _CUTS):
         return None
-    return QA(
-        "vqa",
-        either(rng, f"What is {where} the {b.kind}?|What shape is {where} the {b.kind}?"),
-        (a.form, a.kind),
-    )
+    return sum(at > cut for cut in _CUTS)
+
+
+_MIDDLE = tuple(f"{where}{word}" for where in ("", "in the ") for word in ("center", "centre", "middle"))
+_EDGES = {
+    side: (side, f"{near} the {side}", f"{side} side", f"{near} the {side} side")
+    for side, near in (("left", "on"), ("right", "on"), ("top", "at"), ("bottom", "at"))
+}
+
+
+def _places(across: int, down: int) -> tuple[str, ...]:
+    """All words for one of nine regions of the picture, the usual one first."""
+    side, level = ("left", "", "right")[across], ("top", "", "bottom")[down]
+    if not (side and level):
+        return _EDGES[side or level] if side or level else _MIDDLE
+    corners = [f"{word} {side}" for word in (level, {"top": "upper", "bottom": "lower"}[level])]
+    corners += [f"{corner} corner" for corner in corners]
+    return (*corners, *(f"{where} the {corner}" for where in ("in", "at") for corner in corners))
 
 
 def _where(rng: random.Random, shapes: Sequence[Shape]) -> QA | None:
@@ -101,12 +98,12 @@ def _where(rng: random.Random, shapes: Sequence[Shape]) -> QA | None:
         return None
     form = rng.choice(forms)
     shape = next(s for s in shapes if s.form == form)
-    across = "left" if shape.x < 95 else "right" if shape.x > 161 else ""
-    down = "top" if shape.y < 95 else "bottom" if shape.y > 161 else ""
-    answer = " ".join(word for word in (down, across) if word) or "center"
+    across, down = _region(shape.x), _region(shape.y)
+    if across is None or down is None or sides(shape)[0] > _SIDE / 2:  # nor of one that fills the picture
+        return None
     noun = either(rng, f"shape|{form}") if len(shapes) == 1 else form
-    answers = (answer, "middle", "centre") if answer == "center" else (answer,)
-    return QA("vqa", either(rng, f"Where is the {noun}?|Where in the image is the {noun}?"), answers)
+    asked = either(rng, f"Where is the {noun}?|Where in the image is the {noun}?")
+    return QA("vqa", asked, _places(across, down))
 
 
 def _alike(rng: random.Random, shapes: Sequence[Shape]) -> QA | None:
@@ -120,8 +117,8 @@ def _alike(rng: random.Random, shapes: Sequence[Shape]) -> QA | None:
 
 def _more(rng: random.Random, shapes: Sequence[Shape]) -> QA | None:
     """More than a number, or more of one kind than of another."""
-    if len(shapes) < 2:
-        return None
+    if len(shapes) == 1:  # as often as the same is asked of several, so that the answer stays open
+        return _several(rng, shapes) if rng.random() < 0.3 else None
     by = Counter(s.form for s in shapes)
     if len(set(by.values())) > 1 and rng.random() < 0.5:
         a, b = rng.sample(sorted(by), 2)
@@ -129,8 +126,32 @@ def _more(rng: random.Random, shapes: Sequence[Shape]) -> QA | None:
     truth = rng.random() < 0.5
     limit = max(1, len(shapes) - rng.randint(1, 2)) if truth else min(10, len(shapes) + rng.randint(0, 1))
     if limit == 1:
-        return QA("vqa", "Is there more than one shape?", yes_no(len(shapes) > 1))
+        return _several(rng, shapes)
     return QA("vqa", f"Are there more than {NUMBERS[limit]} shapes?", yes_no(len(shapes) > limit))
+
+
+def _several(rng: random.Random, shapes: Sequence[Shape]) -> QA:
+    thing = either(rng, "shape|object")
+    if rng.random() < 0.7:
+        return QA("vqa", f"Is there more than one {thing}?", yes_no(len(shapes) > 1))
+    return QA("vqa", f"Is there only one {thing}?", yes_no(len(shapes) == 1))
+
+
+def _exactly(rng: random.Random, shapes: Sequence[Shape]) -> QA:
+    """Whether there are so many and no more: the right number, or one beside it."""
+    one = rng.choice(shapes)
+    noun, number = rng.choice(
+        (
+            ("shape", len(shapes)),
+            (one.form, sum(s.form == one.form for s in shapes)),
+            (f"{one.color} {either(rng, 'shape|object')}", sum(s.color == one.color for s in shapes)),
+        )
+    )
+    truth = rng.random() < 0.5
+    beside = number + 1 if number == 1 or (number < 10 and rng.random() < 0.5) else number - 1
+    asked = number if truth else beside
+    be, things = ("Is", noun) if asked == 1 else ("Are", plural(noun))
+    return QA("vqa", f"{be} there exactly {NUMBERS[asked]} {things}?", yes_no(truth))
 
 
 def _commonest(rng: random.Random, shapes: Sequence[Shape]) -> QA | None:
@@ -138,7 +159,10 @@ def _commonest(rng: random.Random, shapes: Sequence[Shape]) -> QA | None:
     top = Counter(s.form if thing == "shape" else s.color for s in shapes).most_common(2)
     if len(top) < 2 or top[0][1] == top[1][1]:
         return None
-    return QA("vqa", f"What is the most common {thing}?", (top[0][0],))
+    if thing == "shape":
+        return QA("vqa", "What is the most common shape?", form_answers(top[0][0]))
+    question = f"What is the most common {thing} of the shapes?"  # else a coloured ground would be it
+    return QA("vqa", question, color_answers(top[0][0]))
 
 
 def _extreme(rng: random.Random, shapes: Sequence[Shape]) -> QA | None:
@@ -146,13 +170,14 @@ def _extreme(rng: random.Random, shapes: Sequence[Shape]) -> QA | None:
     if len(shapes) < 2:
         return None
     big = rng.random() < 0.5
-    order = sorted(shapes, key=lambda s: s.radius, reverse=big)
-    if not all(_clearly_larger(*((order[0], s) if big else (s, order[0])), 1.25) for s in order[1:]):
+    first, *others = sorted(shapes, key=area, reverse=big)
+    if not all(larger(*((first, s) if big else (s, first))) for s in others):
         return None
     word = either(rng, "largest|biggest") if big else "smallest"
     if rng.random() < 0.5:
-        return QA("vqa", f"What {color_word(rng)} is the {word} shape?", (order[0].color,))
-    return QA("vqa", f"What shape is the {word} object?", (order[0].form, order[0].kind))
+        return QA("vqa", f"What {color_word(rng)} is the {word} shape?", color_answers(first.color))
+    asked = either(rng, "What shape is the {} object?|What is the {} object?|Which shape is the {}?")
+    return QA("vqa", asked.format(word), first.called)
 
 
-ASKERS = (_side, _relation, _beside, _where, _alike, _more, _commonest, _extreme)
+ASKERS = (_side, *shape_pairs.ASKERS, _where, _alike, _more, _exactly, _commonest, _extreme)

@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 from smola_demo.data import ground, shape_questions
 from smola_demo.data.row import Mark, Scene
 from smola_demo.data.shape_names import Shape
+from smola_demo.data.shape_outlines import OUTLINES, outline
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,67 +23,10 @@ SIDE = 256
 SHARPEN = 2  # drawn at twice the size, so that edges come out smooth
 LAYOUTS = ("scatter", "scatter", "scatter", "row", "column", "grid", "single", "single", "coarse")
 HELD_OUT_LAYOUTS = ("ring",)
-
-Point = tuple[float, float]
-
-
-def _regular(corners: int, inner: float = 0.0) -> list[Point]:
-    steps = corners * 2 if inner else corners
-    radii = [1.0 if not inner or i % 2 == 0 else inner for i in range(steps)]
-    turns = [2 * math.pi * i / steps - math.pi / 2 for i in range(steps)]
-    return [(r * math.cos(t), r * math.sin(t)) for r, t in zip(radii, turns, strict=True)]
-
-
-def _heart() -> list[Point]:
-    turns = [2 * math.pi * i / 48 for i in range(48)]
-    wave = [13 * math.cos(t) - 5 * math.cos(2 * t) - 2 * math.cos(3 * t) - math.cos(4 * t) for t in turns]
-    return [(math.sin(t) ** 3, -(w + 2.5) / 15.0) for t, w in zip(turns, wave, strict=True)]
-
-
-def _cross(w: float = 0.34) -> list[Point]:
-    return [
-        (-w, -1),
-        (w, -1),
-        (w, -w),
-        (1, -w),
-        (1, w),
-        (w, w),
-        (w, 1),
-        (-w, 1),
-        (-w, w),
-        (-1, w),
-        (-1, -w),
-        (-w, -w),
-    ]
-
-
-_ARROW: list[Point] = [(-1, -0.3), (0.15, -0.3), (0.15, -0.75), (1, 0), (0.15, 0.75), (0.15, 0.3), (-1, 0.3)]
-_BOX: list[Point] = [(-0.85, -0.85), (0.85, -0.85), (0.85, 0.85), (-0.85, 0.85)]
-
-# Form → (outline in a unit circle, largest turn in degrees that keeps its name).
-OUTLINES: dict[str, tuple[list[Point], float]] = {
-    "circle": (_regular(64), 0),
-    "square": (_BOX, 12),
-    "triangle": (_regular(3), 180),
-    "rectangle": (_BOX, 15),
-    "star": (_regular(5, 0.42), 180),
-    "diamond": ([(0, -1), (0.68, 0), (0, 1), (-0.68, 0)], 0),
-    "pentagon": (_regular(5), 180),
-    "hexagon": (_regular(6), 180),
-    "oval": (_regular(64), 25),
-    "cross": (_cross(), 12),
-    "heart": (_heart(), 20),
-    "arrow": (_ARROW, 180),
-}
+_LONE = ("single", "coarse")
+_ROOM = 4  # pixels between two objects at least, so that their number is certain also in a worn picture
+_SMALLEST = 10  # radius in pixels at which forms can still be told apart
 _COMMON = ("circle", "square", "triangle", "rectangle", "star")
-
-
-def _outline(shape: Shape) -> list[Point]:
-    points, _ = OUTLINES[shape.form]
-    cos, sin = math.cos(math.radians(shape.angle)), math.sin(math.radians(shape.angle))
-    wide, high = (1.0, shape.stretch) if shape.stretch <= 1 else (1.0 / shape.stretch, 1.0)
-    scaled = [(x * wide * shape.radius, y * high * shape.radius) for x, y in points]
-    return [(shape.x + x * cos - y * sin, shape.y + x * sin + y * cos) for x, y in scaled]
 
 
 def _make(rng: random.Random, form: str, color: str, place: tuple[float, float, float]) -> Shape:
@@ -98,14 +42,15 @@ def _make(rng: random.Random, form: str, color: str, place: tuple[float, float, 
 
 def _places(rng: random.Random, layout: str, count: int) -> list[tuple[float, float, float]]:
     """Centre and radius of each object, in drawing order."""
-    if layout in ("single", "coarse"):
+    if layout in _LONE:
         radius = rng.uniform(22, 100)
         return [(rng.uniform(radius, SIDE - radius), rng.uniform(radius, SIDE - radius), radius)]
     if layout in ("row", "column"):
         step = SIDE / count
         across = rng.uniform(80, 176)
+        largest = min(step * 0.42, 52)
         line = [
-            (step * (i + 0.5), across + rng.uniform(-12, 12), min(step * 0.44, 52) * rng.uniform(0.75, 1))
+            (step * (i + 0.5), across + rng.uniform(-12, 12), max(_SMALLEST, largest * rng.uniform(0.75, 1)))
             for i in range(count)
         ]
         return line if layout == "row" else [(y, x, r) for x, y, r in line]
@@ -132,7 +77,7 @@ def _scatter(rng: random.Random, count: int) -> list[tuple[float, float, float]]
     for _ in range(count * 60):
         radius = rng.uniform(largest * 0.45, largest)
         x, y = rng.uniform(radius, SIDE - radius), rng.uniform(radius, SIDE - radius)
-        if all(math.hypot(x - px, y - py) > (radius + pr) * 0.97 for px, py, pr in placed):
+        if all(math.hypot(x - px, y - py) > radius + pr + _ROOM for px, py, pr in placed):
             placed.append((x, y, radius))
             if len(placed) == count:
                 break
@@ -157,9 +102,32 @@ def _background(rng: random.Random, size: tuple[int, int]) -> tuple[Image.Image,
     return ground.noisy(rng, ground.blotchy(rng, size, start, 14), rng.uniform(4, 16)), "", (start,)
 
 
-def drawing(rng: random.Random, layouts: Sequence[str]) -> tuple[Image.Image, list[Shape], str, str]:
-    """A picture of objects in one of `layouts`: (picture, objects, its ground's name or "", layout)."""
-    layout = rng.choice(layouts)
+def _kinds(rng: random.Random, forms: list[str], colors: list[str], count: int) -> list[tuple[str, str]]:
+    """Form and colour of each object: one to four kinds, drawn by chance."""
+    kinds = [(rng.choice(forms), rng.choice(colors)) for _ in range(rng.randint(1, 4))]
+    if rng.random() < 0.4:  # one colour or one form for all, so that the other is what tells objects apart
+        same = rng.randrange(2)
+        kinds = [(kinds[0][0], c) if same == 0 else (f, kinds[0][1]) for f, c in kinds]
+    return [rng.choice(kinds) for _ in range(count)]
+
+
+def _apart(rng: random.Random, forms: list[str], colors: list[str]) -> list[tuple[str, str]]:
+    """Form and colour of two to five objects, no two alike; now and then they share form or colour."""
+    same = rng.random()
+    forms = [rng.choice(forms)] if same < 0.15 else forms
+    colors = [rng.choice(colors)] if same > 0.85 else colors
+    kinds = [(form, color) for form in forms for color in colors]
+    return rng.sample(kinds, min(len(kinds), rng.randint(2, 5)))
+
+
+def drawing(
+    rng: random.Random, layouts: Sequence[str], apart: bool = False
+) -> tuple[Image.Image, list[Shape], str, str]:
+    """A picture of objects in one of `layouts`: (picture, objects, its ground's name or "", layout).
+
+    With `apart` there are two to five objects, no two of one form and colour.
+    """
+    layout = rng.choice([name for name in layouts if not (apart and name in _LONE)])
     size = (SIDE * SHARPEN, SIDE * SHARPEN)
     image, background, avoid = _background(rng, size)
     colors = [
@@ -174,13 +142,10 @@ def drawing(rng: random.Random, layouts: Sequence[str]) -> tuple[Image.Image, li
         if rng.random() < 0.4
         else OUTLINES
     )
-    single = layout in ("single", "coarse")
-    places = _places(rng, layout, 1 if single else rng.randint(3 if layout == "ring" else 2, 10))
-    kinds = [(rng.choice(forms), rng.choice(colors)) for _ in range(rng.randint(1, 4))]
-    if rng.random() < 0.4:  # one colour or one form for all, so that the other is what tells objects apart
-        same = rng.randrange(2)
-        kinds = [(kinds[0][0], c) if same == 0 else (f, kinds[0][1]) for f, c in kinds]
-    shapes = [_make(rng, *rng.choice(kinds), place) for place in places]
+    count = 1 if layout in _LONE else rng.randint(3 if layout == "ring" else 2, 10)
+    kinds = _apart(rng, forms, colors) if apart else _kinds(rng, forms, colors, count)
+    places = _places(rng, layout, len(kinds))
+    shapes = [_make(rng, *kind, place) for kind, place in zip(kinds, places, strict=False)]
     _draw(rng, image, shapes)
     return _finish(rng, image, layout), shapes, background, layout
 
@@ -194,7 +159,7 @@ def generate(seed: int, split: str = "train") -> Scene:
     """The scene of this seed: about 256×256 px RGB with caption, counting and other questions."""
     rng = random.Random(f"shapes/{split}/{seed}")
     layouts = LAYOUTS if split != "dev" else LAYOUTS + HELD_OUT_LAYOUTS * 5
-    image, shapes, background, layout = drawing(rng, layouts)
+    image, shapes, background, layout = drawing(rng, layouts, apart=rng.random() < 0.25)
     qa = shape_questions.ask(rng, shapes, background)
     name = f"shapes/{split}/{seed}"
     return Scene(image, qa, "drawn shapes", name, (f"layout:{layout}",), marks(shapes))
@@ -204,7 +169,7 @@ def _draw(rng: random.Random, image: Image.Image, shapes: list[Shape]) -> None:
     pen = ImageDraw.Draw(image)
     edge = rng.random()
     for shape in shapes:
-        points = [(x * SHARPEN, y * SHARPEN) for x, y in _outline(shape)]
+        points = [(x * SHARPEN, y * SHARPEN) for x, y in outline(shape)]
         pen.polygon(points, fill=shape.rgb)
         if edge < 0.2:
             line = (0, 0, 0) if ground.luminance(shape.rgb) > 60 else (255, 255, 255)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from smola_demo.data.row import QA
 from smola_demo.data.shape_names import article, casual, either, yes_no
+from smola_demo.data.vocabulary import readings
 
 if TYPE_CHECKING:
     import random
@@ -23,9 +24,8 @@ _LOOK_UP = (
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth")
 
 
-def _bare(cell: str) -> tuple[str, ...]:
-    """A cell as it is printed, and without its unit."""
-    return tuple(dict.fromkeys((cell, cell.strip("$%"))))
+def _printed_first(cell: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((cell, *readings(cell))))
 
 
 def _start(question: str) -> str:
@@ -39,7 +39,7 @@ def _look_up(rng: random.Random, data: TableData) -> QA:
         question = either(rng, column.phrases["ask"]).format(row=row)
     else:
         question = either(rng, _LOOK_UP).format(said=column.said, row=data.naming.format(row=row))
-    return QA("document", _start(question), _bare(column.cells[i]))
+    return QA("document", _start(question), _printed_first(column.cells[i]))
 
 
 def _reverse(rng: random.Random, data: TableData) -> QA | None:
@@ -56,7 +56,7 @@ def _reverse(rng: random.Random, data: TableData) -> QA | None:
     if sum(cell in c.cells for c in data.columns) == 1 and cell not in data.labels:
         phrases += f"|Which {data.noun} is in the row with {cell}?|To which {data.noun} does {cell} belong?"
     question = either(rng, phrases)
-    return QA("document", question, (data.labels[column.cells.index(cell)],))
+    return QA("document", question, readings(data.labels[column.cells.index(cell)]))
 
 
 def _measured(rng: random.Random, data: TableData) -> Column | None:
@@ -78,7 +78,7 @@ def _extreme(rng: random.Random, data: TableData) -> QA | None:
         else ("highest|largest" if most else "lowest|smallest"),
     )
     if rng.random() < 0.3:
-        return QA("chart", f"What is the {word} {column.said}?", _bare(column.cells[best])[::-1])
+        return QA("chart", f"What is the {word} {column.said}?", readings(column.cells[best]))
     phrase = column.phrases.get("most" if most else "least", "")
     if not phrase or rng.random() < 0.35:
         phrase = f"Which {data.noun} has the {word} {column.said}?"
@@ -173,8 +173,8 @@ def _header(rng: random.Random, data: TableData) -> QA:
 def _place(rng: random.Random, data: TableData) -> QA:
     i = rng.randrange(len(data.labels))
     place = "last" if i == len(data.labels) - 1 else _ORDINALS[i]
-    phrases = "Which {1} is listed {0}?|Which {1} is in the {0} row?|What is the {0} {1} in the table?"
-    return QA("document", either(rng, phrases).format(place, data.noun), (data.labels[i],))
+    phrases = "Which {1} is listed {0}?|Which {1} does the table list {0}?|What is the {0} {1} listed?"
+    return QA("document", either(rng, phrases).format(place, data.noun), readings(data.labels[i]))
 
 
 def _title(rng: random.Random, data: TableData) -> QA | None:

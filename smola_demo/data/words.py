@@ -1,24 +1,43 @@
 """Rendered words and short lines: signs, labels, numbers, dates, on plain and noisy grounds.
 
-Answers have 1 to 60 characters. The two-block layout and some faces are kept for the dev split.
+Texts have 1 to 60 characters. The dev split has words and faces of its own, and the two-block layout.
 """
 
 from __future__ import annotations
 
 import math
 import random
+import re
 import string
 
 from PIL import Image, ImageDraw, ImageFont
 
 from smola_demo.data import fonts, ground
 from smola_demo.data.row import QA, Mark, Scene
-from smola_demo.data.vocabulary import word_list
+from smola_demo.data.shape_names import casual, color_answers, color_word, either
+from smola_demo.data.vocabulary import readings, word_list
 
 LAYOUTS = ("center", "center", "anywhere", "anywhere", "wrapped", "sign", "strip")
 HELD_OUT_LAYOUTS = ("blocks",)
 MAX_CHARS = 60
 _SMALLEST = 13  # pixels; smaller letters are lost on a model that sees 256 x 256
+_KINDS = (
+    (r"[$£€]\d+\.\d\d", "price"),
+    (r"\d{1,2}:\d\d", "time"),
+    (r"\d\d/\d\d/\d{4}", "date"),
+    (r"\d+%", "percentage"),
+    (r"\d+(\.\d+)?", "number"),
+)
+# How people ask, bars between wordings.
+_SAYS = (
+    "What {0} is written?|What does it say?|What {0} is shown?|What does the sign say?"
+    "|What does the text say?|What {0} is in the image?"
+)
+_INK = "What {0} is the text?|What {0} are the letters?|What is the {0} of the text?|What {0} is the writing?"
+_WORDS = "How many words are there?|How many words are in the image?|How many words are written?"
+_LETTERS = (
+    "How many letters has the word?|How many letters does the word have?|How many letters are in the word?"
+)
 
 
 def _code(rng: random.Random, length: int, alphabet: str = string.ascii_uppercase + string.digits) -> str:
@@ -57,10 +76,10 @@ def _cased(rng: random.Random, text: str) -> str:
     return text
 
 
-def phrase(rng: random.Random) -> str:
+def phrase(rng: random.Random, split: str = "train") -> str:
     """Something short that is written somewhere: a word, a few words, a number, a code, a mixture."""
     kind = rng.random()
-    words = word_list()
+    words = word_list(split)
     if kind < 0.34:
         return _cased(rng, rng.choice(words))
     if kind < 0.62:
@@ -191,8 +210,10 @@ def generate(seed: int, split: str = "train") -> Scene:
     room = (size[0] * 0.82, size[1] * (0.6 if layout != "blocks" else 0.36))
     parts: list[str] = []
     marks: list[Mark] = []
-    for i in range(2 if layout == "blocks" else 1):
-        text, fitted = _phrase_that_fits(rng, face, layout, room)
+    blocks = 2 if layout == "blocks" else 1
+    longest = (MAX_CHARS + 1) // blocks - 1  # of each, with a break between them
+    for i in range(blocks):
+        text, fitted = _phrase_that_fits(rng, split, face, layout, room, longest)
         stamp, letters = _stamp(rng, text, fitted, ink)
         free = (max(0, size[0] - stamp.width), max(0, size[1] - stamp.height))
         if layout == "blocks":
@@ -228,38 +249,43 @@ def _panel(rng: random.Random, image: Image.Image, paper: ground.RGB, ink: groun
 
 
 def _phrase_that_fits(
-    rng: random.Random, face: str, layout: str, room: tuple[float, float]
+    rng: random.Random, split: str, face: str, layout: str, room: tuple[float, float], longest: int
 ) -> tuple[str, ImageFont.FreeTypeFont]:
     while True:
-        text = phrase(rng)
+        text = phrase(rng, split)
         if " " in text and (layout in ("wrapped", "sign") or len(text) > 18) and layout != "strip":
             text = _wrap(rng, text, rng.randint(2, 4))
         fitted = _fitted(rng, face, text, room)
-        if fitted is not None and len(text) <= MAX_CHARS and fonts.can_draw(face, text):
+        if fitted is not None and len(text) <= longest and fonts.can_draw(face, text):
             return text, fitted
 
 
+def _called(line: str) -> str:
+    """What people call a text of this kind."""
+    kinds = (name for pattern, name in _KINDS if re.fullmatch(pattern, line))
+    return next(kinds, "word" if line.isalpha() else "text")
+
+
 def _questions(rng: random.Random, text: str, ink: str) -> tuple[QA, ...]:
-    one_line = " ".join(text.split())
-    qa = [QA("read", None, (text,))]
-    words = one_line.split()
-    if len(words) <= 2 and rng.random() < 0.4:
-        what = "word" if len(words) == 1 and one_line.isalpha() else "text"
-        phrases = (
-            f"What {what} is written?",
-            "What does it say?",
-            f"What {what} is shown?",
-            "What does the sign say?",
-        )
-        qa.append(QA("vqa", rng.choice(phrases), (one_line,)))
+    line = " ".join(text.split())
+    words = [word.rstrip(".!?") for word in line.split()]
+    spelt = all(word.isalpha() for word in words)  # numbers and prices are no words
+    asked: list[tuple[str, str, tuple[str, ...]]] = []
+    if len(words) <= 2 and rng.random() < 0.45:
+        what = _called(line)
+        said = (line,) if what in ("word", "text") else (line, *readings(line))
+        phrases = _SAYS if what in ("word", "text") else f"{_SAYS}|What is the {what}?"
+        asked.append(("vqa", either(rng, phrases).format(what), said))
+    if len(words) > 1 and spelt and rng.random() < 0.25:
+        place = rng.choice((0, -1))
+        asked.append(("vqa", f"What is the {'last' if place else 'first'} word?", (words[place],)))
     if rng.random() < 0.25:
-        qa.append(QA("vqa", f"What {rng.choice(('color', 'color', 'colour'))} is the text?", (ink,)))
-    if len(words) > 1 and rng.random() < 0.25:
-        qa.append(
-            QA(
-                "count",
-                rng.choice(("How many words are there?", "How many words are in the image?")),
-                (str(len(words)),),
-            )
-        )
-    return tuple(qa)
+        asked.append(("vqa", either(rng, _INK).format(color_word(rng)), color_answers(ink)))
+    if len(words) > 1 and spelt and rng.random() < 0.25:
+        asked.append(("count", either(rng, _WORDS), (str(len(words)),)))
+    if len(words) == 1 and spelt and rng.random() < 0.25:
+        asked.append(("count", either(rng, _LETTERS), (str(len(words[0])),)))
+    return (
+        QA("read", None, (text,)),
+        *(QA(task, casual(rng, question), tuple(dict.fromkeys(said))) for task, question, said in asked),
+    )
