@@ -128,8 +128,9 @@ def _changed(checks: dict[str, Any], info: EngineInfo) -> dict[str, Any]:
         "Taking out the top expert changes the answer more often than taking out a random one.",
         "Taking out the top expert changes the answer less often than taking out a random one.",
         title="Does the answer change without the top expert?",
-        how="Each point is the share of answers that read differently after one expert is taken out; only "
-        "what the top expert has beyond a random one is owed to its place on the map.",
+        how="Each point is the share of answers that read differently after one expert is taken out, for the "
+        "random one the mean over all experts; only what the top expert has beyond it is owed to its place "
+        "on the map.",
         said=_over(checks, "share of answers that change, greedy decoding, one expert out in all layers"),
         axis="share of answers that change",
         reference="never",
