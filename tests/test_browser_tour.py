@@ -72,8 +72,8 @@ def test_what_to_try(tour, picture):
     def button(name):
         return page.get_by_role("button", name=name, exact=True)
 
-    page.locator("#examples button", has_text="A word").click()
-    page.wait_for_selector("#picture img[src*='berry.png']")
+    page.locator("#examples button", has_text="A sign").click()
+    page.wait_for_selector("#picture img[src*='novel.png']")
     button("Ask").click()
     tour.answered()
     assert page.locator(".answer-tokens button:enabled").count() > 3
