@@ -95,7 +95,8 @@ def test_baselines_are_scored_like_answers(engine, suite):
     own = [r for r in rows if r.task == "vqa"]
     accepted = [r.answers for r in own]
     found = result["tasks"]["vqa"]["baselines"]
-    commonest = score("vqa", ["dog"] * len(own), accepted)
+    pictures = [r.image_name for r in own]
+    commonest = score("vqa", ["dog"] * len(own), accepted, pictures)
     assert found["most_frequent"]["answers"] == OTHERS
     assert found["most_frequent"]["value"] == commonest["value"] == 0.5
     assert found["most_frequent"]["ci95"] == commonest["ci95"]
@@ -104,7 +105,7 @@ def test_baselines_are_scored_like_answers(engine, suite):
     said = ["" if str(r.image).endswith("gone.png") else None for r in own]
     seen = iter(engine.answer_many([Request(r.open(), "vqa", r.question) for r in own[:-1]]))
     said = [text if text is not None else next(seen) for text in said]
-    gain = difference("vqa", said, ["dog"] * len(own), accepted)
+    gain = difference("vqa", said, ["dog"] * len(own), accepted, pictures)
     assert found["most_frequent"]["gain"] == {"value": gain["difference"], "ci95": gain["ci95"]}
     assert "baselines" not in evaluate(engine, rows)["tasks"]["vqa"]
 

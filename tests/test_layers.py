@@ -50,6 +50,7 @@ LEVELS = {
     "trainable": 3,
     "study": 3,
     "train": 3,
+    "train_output": 3,
     "model_card": 3,
     "train_state": 3,
     "averaging": 3,

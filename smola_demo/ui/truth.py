@@ -143,7 +143,7 @@ def _tasks(found: dict[str, Any]) -> dict[str, Any]:
         "title": "Do the experts help?",
         "how": "Each point is the score with experts minus the score without, on the same rows; the line is "
         "its 95 % interval. A line that crosses zero shows no clear difference.",
-        "said": f"paired bootstrap over rows, greedy answers, with all experts and without {label}",
+        "said": f"paired bootstrap over pictures, greedy answers, with all experts and without {label}",
         "axis": "score with experts minus score without",
         "reference": "no difference",
         "rows": rows,
