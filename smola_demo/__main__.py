@@ -208,12 +208,7 @@ def build_parser() -> argparse.ArgumentParser:
     data.add_argument("--task", nargs="+", choices=tuple(TASKS), default=[], help="only rows of these tasks")
     data.add_argument("--longest", type=_positive, metavar="N", help="characters an answer may have")
     data.add_argument(
-        "--hold-out",
-        nargs="+",
-        type=Path,
-        default=[],
-        metavar="ROWS.jsonl",
-        help="development tenth of files",
+        "--hold-out", nargs="+", type=Path, default=[], metavar="ROWS.jsonl", help="their development tenth"
     )
     data.add_argument("--derive", action="store_true", help="of these, the questions that captions answer")
     return parser

@@ -104,11 +104,12 @@ def sweep(
     chance = random_removals(adapter, by)
     total = len(places) + len(chance)
     given = GivenAnswer(backbone, adapter, row, [token.id for token in baseline.tokens])
-    size = given.at_once if not shared else min(given.at_once, -(-len(places) // how_many()))
+    size = min(given.at_once, -(-len(places) // how_many())) if shared else given.at_once
+    mine = own_share if shared else lambda items: dict(enumerate(items))
     batches = [places[first : first + size] for first in range(0, len(places), size)]
     effects: dict[int, list[Effect]] = {}
     done = 0
-    for i, chunk in (own_share(batches) if shared else dict(enumerate(batches))).items():
+    for i, chunk in mine(batches).items():
         each = zip(chunk, given.under([place.spec for place in chunk], limit), strict=True)
         effects[i] = [
             _effect(given, place, found, None if found.same_answer else read(found.own), baseline.text)
@@ -118,20 +119,14 @@ def sweep(
         yield Progress(done, total, "taking experts out, one at a time")
     removals = [chance[first : first + size] for first in range(0, len(chance), size)]
     random: dict[int, list[RandomRemoval]] = {}
-    for i, drawn in (own_share(removals) if shared else dict(enumerate(removals))).items():
+    for i, drawn in mine(removals).items():
         each = zip(drawn, given.under([spec for spec, _ in drawn]), strict=True)
         random[i] = [RandomRemoval(str(spec), pieces, sum(found.deltas)) for (spec, pieces), found in each]
         done += len(drawn)
         yield Progress(done, total, "taking random pieces out, for comparison")
-    found_effects = together(effects) if shared else list(effects.values())
-    found_random = together(random) if shared else list(random.values())
-    yield Sweep(
-        baseline,
-        tuple(chain.from_iterable(found_effects)),
-        time.perf_counter() - start,
-        tuple(chain.from_iterable(found_random)),
-        SEED,
-    )
+    each_effect = chain.from_iterable(together(effects) if shared else effects.values())
+    each_random = chain.from_iterable(together(random) if shared else random.values())
+    yield Sweep(baseline, tuple(each_effect), time.perf_counter() - start, tuple(each_random), SEED)
 
 
 def _effect(given: GivenAnswer, place: Place, under: Under, changed: str | None, same: str) -> Effect:

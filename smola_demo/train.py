@@ -48,7 +48,8 @@ if TYPE_CHECKING:
 
     Loss = AnswerLoss | VisualWordsLoss | CellWordsLoss
 
-ALONGSIDE = (DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)  # every process holds the whole model
+# Where every process holds the whole model, which the main one saves.
+WHOLE = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)
 RECENT = 50  # steps that the final loss is a mean over
 DEV_SEED = 1_000_003  # of the development stream; which rows are development rows is the split's business
 
@@ -71,11 +72,10 @@ def train(config: TrainConfig, resume: bool = False, quiet: bool = False) -> Tra
     on_cpu = not torch.cuda.is_available()
     mixed = mixed_precision(config.mixed_precision, torch.device("cpu" if on_cpu else "cuda"))
     accelerator = Accelerator(mixed_precision=mixed, cpu=on_cpu, kwargs_handlers=[spread])
+    _refuse_shards(accelerator.distributed_type)
     # Not the shipped connector where one is made: a config makes the same again.
     base = (config.init_base or None) if config.stage == "experts" else config.init_base
     backbone = load_backbone(config.backbone, config.precision, str(accelerator.device), base=base)
-    if accelerator.distributed_type not in (DistributedType.NO, *ALONGSIDE):
-        raise ConfigError("training runs as plain data parallelism only: launch it without FSDP or DeepSpeed")
     if isinstance(backbone, EmbeddedBackbone) and accelerator.device.type == "cpu":
         backbone.write_out_attention()
     torch.manual_seed(config.seed)
@@ -147,6 +147,11 @@ def train(config: TrainConfig, resume: bool = False, quiet: bool = False) -> Tra
     accelerator.wait_for_everyone()  # nobody reads a checkpoint that the main process still writes
     accelerator.end_training()
     return result
+
+
+def _refuse_shards(kind: DistributedType) -> None:
+    if kind not in WHOLE:
+        raise ConfigError("training runs as plain data parallelism only: launch it without FSDP or DeepSpeed")
 
 
 def _loss(config: TrainConfig, backbone: Backbone, adapter: Adapter | None) -> Loss:

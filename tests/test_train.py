@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import DistributedType
 from PIL import Image
 from safetensors.torch import load_file
 from tiny import tiny_backbone
@@ -94,6 +95,13 @@ def test_a_saved_checkpoint_loads_and_knows_how_it_was_made(here):
     assert (facts["tasks"], facts["terms"]) == (["count"], ["`shapes`, drawn by smola_demo: Apache-2.0"])
     assert facts["run"]["learning_rate"] == config().learning_rate
     assert [(source["name"], source["weight"]) for source in facts["run"]["data"]] == [("shapes", 1.0)]
+
+
+@pytest.mark.parametrize("kind", [DistributedType.FSDP, DistributedType.DEEPSPEED])
+def test_what_would_be_saved_in_shards_is_refused(kind):
+    with pytest.raises(ConfigError, match="without FSDP or DeepSpeed"):
+        training._refuse_shards(kind)
+    training._refuse_shards(DistributedType.MULTI_CPU)
 
 
 def test_a_checkpoint_shows_how_its_loss_went(here):
