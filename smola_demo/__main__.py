@@ -207,9 +207,8 @@ def build_parser() -> argparse.ArgumentParser:
     data.add_argument("--only", nargs="+", choices=tuple(GENERATORS), default=[], help="only these drawings")
     data.add_argument("--task", nargs="+", choices=tuple(TASKS), default=[], help="only rows of these tasks")
     data.add_argument("--longest", type=_positive, metavar="N", help="characters an answer may have")
-    data.add_argument(
-        "--hold-out", nargs="+", type=Path, default=[], metavar="ROWS.jsonl", help="their development tenth"
-    )
+    held = "development tenth of ROWS.jsonl, or of each file and hub's set a run's CONFIG.json names"
+    data.add_argument("--hold-out", nargs="+", type=Path, default=[], metavar="FILE", help=held)
     data.add_argument("--derive", action="store_true", help="of these, the questions that captions answer")
     return parser
 

@@ -190,7 +190,8 @@ class TrainConfig(JsonConfig):
     With `method` "lora", the stage "experts" trains a LoRA on the linears that `smola` names instead: of
     rank `lora_rank`, or, at 0, of as many parameters as that mixture. Where `init_experts` names trained
     experts they stay below it, frozen: a generalist tuned for a task. A mixture goes on from them instead; at
-    another `scaling` B is scaled so that it starts from what they do. `about` is for people.
+    another `scaling` B is scaled so that it starts from what they do, at another `router_scale` their learned
+    scales are multiplied by the ratio. `about` is for people.
 
     Of align's steps with experts each `bare_every`-th runs without them, at 0 none: for a connector that
     serves the bare backbone too. It learns at `connector_learning_rate`, or, at 0, as experts do: it writes

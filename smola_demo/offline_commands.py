@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from smola_demo import commands, processes
-from smola_demo.config import ConfigError, TrainConfig, override
+from smola_demo.config import ConfigError, DataSource, TrainConfig, override
 from smola_demo.results import Answer, Request
 
 if TYPE_CHECKING:
@@ -161,12 +161,7 @@ def _bar(total: int, what: str) -> tqdm[Any]:
 
 def train(options: argparse.Namespace) -> dict[str, Any]:
     """Train as the config file says, with overrides."""
-    try:
-        values = json.loads(options.config.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ConfigError(f"{options.config} is not valid JSON: {error}") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"{options.config} must hold one JSON object, not {type(values).__name__}")
+    values = _json_object(options.config)
     for change in options.set:
         key, mark, text = change.partition("=")
         if not mark:
@@ -207,17 +202,47 @@ def data(options: argparse.Namespace) -> dict[str, Any]:
     from smola_demo.data import GENERATORS
     from smola_demo.data.devset import held_out_suite, make_suite
 
-    files = []
+    files: list[Path] = []
     rows = {"tasks": options.task, "longest": options.longest}
-    for path in options.hold_out:
-        name = path.resolve().parent.name if path.stem == "data" else path.stem
-        target = options.folder / f"{name}{'-derived' if options.derive else ''}.jsonl"
-        files.append(held_out_suite(path, target, options.n, **rows, derived=options.derive))
+    for source in (source for path in options.hold_out for source in _sources(path, options.derive)):
+        target = options.folder / f"{_suite_name(source)}{'-derived' if options.derive else ''}.jsonl"
+        if target in files:
+            raise ConfigError(f"two sources would both be {target}: hold them out one by one, in two folders")
+        wanted = {**rows, "tasks": options.task or source.tasks}
+        files.append(held_out_suite(source, target, options.n, **wanted, derived=options.derive))
     if options.only or not options.hold_out:
         names = options.only or list(GENERATORS)
         with tqdm(total=options.n * len(names), unit="row", desc="drawing", file=sys.stderr) as bar:
             files += make_suite(options.folder, names, n=options.n, progress=bar.update, **rows)
     return {"suites": [str(path) for path in files]}
+
+
+def _sources(path: Path, derive: bool) -> list[DataSource]:
+    """What a path given to --hold-out stands for: itself, or the files and sets that a run's config names."""
+    if path.suffix != ".json":
+        return [DataSource(str(path))]
+    from smola_demo.data import GENERATORS
+
+    named = TrainConfig.from_dict(_json_object(path)).data
+    found = [source for source in named if source.name not in GENERATORS and source.derive >= derive]
+    if not found:
+        raise ConfigError(f"{path} names no file of rows and no set{' with derive' * derive} to hold out")
+    return found
+
+
+def _suite_name(source: DataSource) -> str:
+    path = Path(source.name)
+    return path.resolve().parent.name if path.name == "data.jsonl" else path.stem
+
+
+def _json_object(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ConfigError(f"{path} is not valid JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} must hold one JSON object, not {type(values).__name__}")
+    return values
 
 
 def _json_or_text(text: str) -> Any:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from smola_demo.adapter import Adapter
     from smola_demo.backbone.base import Backbone
-    from smola_demo.config import TrainConfig
+    from smola_demo.config import SmolaConfig, TrainConfig
     from smola_demo.lora import Lora
 
 
@@ -69,15 +69,21 @@ def _experts(config: TrainConfig, backbone: Backbone) -> Adapter:
         before, facts = read_config(start)
         check_base(facts, backbone, start, exact=config.stage != "align")  # which makes other weights
         load_weights(adapter, start)
-        _keep_outputs(adapter, before.scaling)
+        _go_on_from(adapter, before)
     return adapter
 
 
-def _keep_outputs(adapter: Adapter, trained_at: float) -> None:
-    """Let experts trained at another scaling go on from what they do: B takes up the difference."""
+def _go_on_from(adapter: Adapter, before: SmolaConfig) -> None:
+    """Fit experts trained under other factors to this run's: equal outputs, routers as much sharper as asked.
+
+    B takes up a change of `scaling`; learned scales keep their ratio to the first value, `router_scale`.
+    """
+    sharper = adapter.config.router_scale / before.router_scale
     with torch.no_grad():
         for site in adapter.sites:
-            site.linear.mixture.experts.B.mul_(trained_at / adapter.config.scaling)
+            site.linear.mixture.experts.B.mul_(before.scaling / adapter.config.scaling)
+        for router in {site.linear.mixture.router for site in adapter.sites}:  # linears may share one
+            router.scale.mul_(sharper)
 
 
 def _lora(config: TrainConfig, backbone: Backbone) -> Trainable:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from smola_demo.__main__ import main
+from smola_demo.config import DataSource
+from smola_demo.data import devset
 from smola_demo.data.devset import held_out_suite, make_suite
-from smola_demo.data.row import RowError, held_out, read_rows
+from smola_demo.data.row import Row, RowError, held_out, read_rows
 
 
 def test_suites_are_readable_and_repeatable(tmp_path):
@@ -69,7 +73,9 @@ def test_the_development_share_of_a_file(tmp_path, own_rows):
         held_out_suite(own_rows, tmp_path / "none.jsonl", tasks=["caption"])
 
 
-def test_the_questions_that_captions_of_the_development_share_answer(tmp_path):
+@pytest.fixture
+def captioned(tmp_path):
+    """Photographs whose captions tell how many dogs there are."""
     few = ["Two dogs run on grass.", "Two brown dogs run.", "Two dogs play.", "The two dogs are outside."]
     many = [text.replace("Two", "Three").replace("two", "three") for text in few]
     rows = [
@@ -78,7 +84,11 @@ def test_the_questions_that_captions_of_the_development_share_answer(tmp_path):
     ]
     path = tmp_path / "photos.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    assert main(["data", str(tmp_path / "s"), "--n", "9", "--hold-out", str(path), "--derive"]) == 0
+    return path
+
+
+def test_the_questions_that_captions_of_the_development_share_answer(tmp_path, captioned):
+    assert main(["data", str(tmp_path / "s"), "--n", "9", "--hold-out", str(captioned), "--derive"]) == 0
     suite = read_rows(tmp_path / "s" / "photos-derived.jsonl")
     assert len(suite) == 9
     assert all(held_out(row.image_name) for row in suite)
@@ -100,6 +110,48 @@ def test_rows_of_a_task_with_short_answers(tmp_path, own_rows):
     with pytest.raises(RowError, match="no development row with an answer of at most 4 characters"):
         held_out_suite(own_rows, tmp_path / "none.jsonl", longest=4)
     assert read_rows(held_out_suite(own_rows, tmp_path / "some.jsonl", longest=5))
+
+
+def test_all_that_a_config_keeps_out(tmp_path, own_rows, captioned, capsys):
+    """Its file's rows of the tasks it trains on and a hub's set with its pictures; no drawings."""
+    data = [
+        {"name": str(own_rows), "tasks": ["count"]},
+        {"name": str(captioned), "derive": True},
+        {"name": "words"},
+    ]
+    run = tmp_path / "run.json"
+    run.write_text(json.dumps({"stage": "experts", "output": "out", "data": data}))
+    asked = ["data", str(tmp_path / "s"), "--n", "5", "--hold-out", str(run), "--json"]
+    assert main(asked) == 0
+    mine, captions = (Path(name) for name in json.loads(capsys.readouterr().out)["suites"])
+    assert [mine.name, captions.name] == ["mine.jsonl", "photos.jsonl"]
+    assert {row.task for row in read_rows(mine)} == {"count"}
+    assert main([*asked, "--derive"]) == 0
+    (derived,) = json.loads(capsys.readouterr().out)["suites"]
+    assert {row.task for row in read_rows(derived)} <= {"vqa", "count"}
+    assert main([*asked[:-1], str(run)]) == 1
+    assert "two sources would both be" in capsys.readouterr().err
+    run.write_text(json.dumps({"stage": "experts", "output": "out", "data": data[2:]}))
+    assert main(asked) == 1
+    assert "names no file of rows and no set to hold out" in capsys.readouterr().err
+
+
+def test_the_development_share_of_a_hubs_set(tmp_path, monkeypatch):
+    pictures = [Image.new("RGB", (6, 4), (i, 0, 0)) for i in range(60)]
+
+    def read(_source):
+        for i, picture in enumerate(pictures):
+            buffer = io.BytesIO()
+            picture.save(buffer, "PNG")
+            for k in range(2):
+                yield Row(buffer.getvalue, "vqa", f"{k}?", (str(i),), "hub:a/b", f"hub:a/b/{i:03}#{k}", "vqa")
+
+    monkeypatch.setattr(devset, "read_hub", read)
+    suite = held_out_suite(DataSource("hub:a/b", tasks=("vqa",)), tmp_path / "s" / "b.jsonl")
+    rows = read_rows(suite)
+    assert len(rows) == 2 * sum(held_out(f"hub:a/b/{i:03}") for i in range(60)) > 0
+    assert all(row.open().getpixel((0, 0)) == (int(row.answers[0]), 0, 0) for row in rows)
+    assert all(row.image.is_relative_to(tmp_path / "s" / "images") for row in rows)
 
 
 def test_command_line(tmp_path, own_rows, capsys):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from PIL import Image, ImageDraw
 from skimage.measure import label
 
-from smola_demo.data import GENERATORS, flat_shape, shape_pairs, shape_relations, shapes
+from smola_demo.data import GENERATORS, flat_shape, shape_pairs, shape_questions, shape_relations, shapes
 from smola_demo.data.ground import COLORS, distance
 from smola_demo.data.shape_names import Shape
 from smola_demo.data.shape_outlines import OUTLINES, outline
@@ -129,6 +130,16 @@ def test_yes_is_as_common_as_no():
         if re.match(r"is there (more than|only) one (shape|object)", question)
     ]
     assert 0.25 < sum(one) / len(one) < 0.75
+
+
+def test_nobody_denies_what_an_object_passes_for():
+    """Beside a square nobody is told that there is no rectangle, nor that teal is not green."""
+    square = Shape("square", "teal", (0, 128, 128), 70, 128, 30, 0, 1)
+    scene = (square, replace(square, form="circle", x=180))
+    told = [qa for seed in range(300) for qa in shape_questions.ask(random.Random(seed), scene, "teal")]
+    denied = set[str]().union(*(named(qa.question) for qa in told if qa.answers == ("no",)))
+    assert {"triangle", "star", "red", "white"} <= denied
+    assert not {"rectangle", "oval", "green", "blue"} & denied
 
 
 def test_british_and_american_spelling_and_typing():

@@ -268,6 +268,21 @@ def test_experts_go_on_at_another_scaling_from_what_they_did(here):
         torch.testing.assert_close(after[name] * 8, before[name], atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_experts_go_on_with_sharper_routers(here, shared):
+    """At four times the first scale every learned scale is four times itself, of a shared router too."""
+    shape = {**BASE["smola"], "shared_router": shared}
+    train(config(smola=shape, steps=2), quiet=True)
+    before = weights("out/experts")
+    sharper = {"init_experts": "out/experts", "output": "out/sharp", "steps": 1, "scale_learning_rate": 1e-9}
+    train(config(smola={**shape, "router_scale": 4.0}, **sharper), quiet=True)
+    after = weights("out/sharp")
+    scales = [name for name in before if name.endswith("router.scale")]
+    assert scales
+    for name in scales:
+        torch.testing.assert_close(after[name], before[name] * 4)
+
+
 def test_a_tuned_tower_stays_in_the_base_of_later_stages(here):
     train(config(stage="words", output="out/words", tune_vision=True, steps=2, batch_size=4), quiet=True)
     train(config(stage="align", output="out/base", init_base="out/words", steps=1), quiet=True)

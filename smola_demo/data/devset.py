@@ -1,4 +1,4 @@
-"""Suites on disk for `evaluate --suite`: drawn scenes, and the development share of a file."""
+"""Suites on disk for `evaluate --suite`: drawn scenes, and the development share of a file or a hub's set."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from smola_demo.config import HUB, DataSource
 from smola_demo.data import GENERATORS, scenes
+from smola_demo.data.hub import read_hub
 from smola_demo.data.photo_questions import derive
 from smola_demo.data.row import QA, SKIPPED_KINDS, Row, RowError, read_rows, split_by_image
 
@@ -66,7 +68,7 @@ def make_suite(
 
 
 def held_out_suite(
-    source: str | Path,
+    source: str | Path | DataSource,
     target: str | Path,
     limit: int | None = None,
     tasks: Sequence[str] = (),
@@ -74,26 +76,37 @@ def held_out_suite(
     seed: int = 0,
     derived: bool = False,
 ) -> Path:
-    """Write the development share of a JSONL file as a suite that points to the original pictures.
+    """Write the development share of a file of rows, or of a hub's set, as a suite.
 
-    `limit` keeps that many rows, drawn at random with `seed`; `tasks` and `longest` are `make_suite`'s;
-    `derived` takes, instead of its rows, the questions that its captions make certain.
-    Raises RowError when the file cannot be read or nothing is left.
+    It points to a file's own pictures; a set's are written beside it. `limit` keeps that many rows, drawn at
+    random with `seed`; `tasks` and `longest` are `make_suite`'s; `derived` takes, instead of its rows, the
+    questions that its captions make certain.
+    Raises RowError when the source cannot be read or nothing is left.
     """
-    _, dev = split_by_image(read_rows(source))
+    source = source if isinstance(source, DataSource) else DataSource(str(source))
+    _, dev = split_by_image(read_hub(source) if source.name.startswith(HUB) else read_rows(source.name))
     dev = derive(dev) if derived else dev
     kept = [row for row in dev if row.kind not in SKIPPED_KINDS and _fits(row, tasks, longest)]
     if not kept:
-        raise RowError(f"{source} has no development row{_which(tasks, longest)}.")
+        raise RowError(f"{source.name} has no development row{_which(tasks, longest)}.")
     if limit is not None and limit < len(kept):
         chosen = sorted(random.Random(seed).sample(range(len(kept)), limit))
         kept = [kept[i] for i in chosen]
-    lines = (
-        _line(str(Path(str(r.image)).resolve()), r.task, r.question, r.answers, r.source, "") for r in kept
-    )
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
+    lines = (_line(_place(r, target), r.task, r.question, r.answers, r.source, "") for r in kept)
     return _write(target, lines)
+
+
+def _place(row: Row, target: Path) -> str:
+    """Where the suite finds the row's picture; one that is no file of its own is written beside it."""
+    if isinstance(row.image, str | Path):
+        return str(Path(row.image).resolve())
+    image = f"images/{target.stem}-{row.image_name.rsplit('/', 1)[-1]}.png"
+    if not (target.parent / image).is_file():
+        (target.parent / "images").mkdir(exist_ok=True)
+        row.open().save(target.parent / image)
+    return image
 
 
 def _fits(row: Row | QA, tasks: Sequence[str], longest: int | None) -> bool:

@@ -29,6 +29,8 @@ _COLORS_ALSO = {
     "purple": ("violet",),
 }
 _FORMS_ALSO = {"oval": ("ellipse",), "diamond": ("rhombus",), "cross": ("plus", "plus sign")}
+# What a form or colour may pass for as well, so that nobody is asked to deny it.
+_PASSES_FOR = {"square": ("rectangle",), "circle": ("oval",), "teal": ("green", "blue")}
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
@@ -105,6 +107,13 @@ def color_word(rng: random.Random) -> str:
 def other(rng: random.Random, names: Sequence[str], *but: str) -> str:
     """One of the names that is none of `but`."""
     return rng.choice([name for name in names if name not in but])
+
+
+def denied(rng: random.Random, names: Sequence[str], *there: str) -> str:
+    """One of the names that is none of `there`, and that none of them passes for where that leaves any."""
+    near = {name for one in there for name in _PASSES_FOR.get(one, ())}
+    left = [name for name in names if name not in near | set(there)]
+    return rng.choice(left) if left else other(rng, names, *there)
 
 
 def casual(rng: random.Random, question: str) -> str:

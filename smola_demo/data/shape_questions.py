@@ -22,6 +22,7 @@ from smola_demo.data.shape_names import (
     casual,
     color_answers,
     color_word,
+    denied,
     either,
     form_answers,
     once,
@@ -186,9 +187,9 @@ def _exists(rng: random.Random, shapes: Sequence[Shape]) -> QA:
     level = rng.randrange(3)
     if not there:
         if level == 0 or (level == 2 and rng.random() < 0.5):
-            form = other(rng, FORMS, *(s.form for s in shapes))
+            form = denied(rng, FORMS, *(s.form for s in shapes))
         else:
-            color = other(rng, COLOR_NAMES, *(s.color for s in shapes))
+            color = denied(rng, COLOR_NAMES, *(s.color for s in shapes))
         if level == 2 and len(shapes) > 1 and rng.random() < 0.5:  # both occur, but not together
             mixed = [(s.form, t.color) for s in shapes for t in shapes]
             apart = [pair for pair in mixed if pair not in {(s.form, s.color) for s in shapes}]
@@ -207,7 +208,7 @@ def _is_it(rng: random.Random, shapes: Sequence[Shape]) -> QA | None:
         return None
     form = rng.choice(forms)
     right = next(s.color for s in shapes if s.form == form)
-    color = right if rng.random() < 0.5 else other(rng, COLOR_NAMES, right)
+    color = right if rng.random() < 0.5 else denied(rng, COLOR_NAMES, right)
     noun = "shape" if len(shapes) == 1 and rng.random() < 0.5 else form
     question = either(rng, f"Is the {noun} {color}?|Is {color} the {color_word(rng)} of the {noun}?")
     return QA("vqa", question, yes_no(color == right))
@@ -221,7 +222,7 @@ def _background(rng: random.Random, background: str) -> QA:
             either(rng, f"What {word} is the background?|What is the background {word}?"),
             color_answers(background),
         )
-    color = background if rng.random() < 0.5 else other(rng, COLOR_NAMES, background)
+    color = background if rng.random() < 0.5 else denied(rng, COLOR_NAMES, background)
     return QA("vqa", f"Is the background {color}?", yes_no(color == background))
 
 
