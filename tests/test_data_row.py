@@ -104,3 +104,18 @@ def test_a_scene_gives_one_row_a_question():
     assert len({row.id for row in rows}) == 2
     assert {row.image_name for row in rows} == {"s/1"}
     assert rows[0].open().size == (4, 4)
+
+
+def test_a_copy_of_a_held_out_picture_under_another_name_is_on_neither_side(tmp_path):
+    for i in range(60):
+        Image.new("RGB", (8, 8), (i, 0, 0)).save(tmp_path / f"p{i}.png")
+    held = next(tmp_path / f"p{i}.png" for i in range(60) if held_out(f"p{i}"))
+    free = next(name for name in (f"copy{i}" for i in range(60)) if not held_out(name))
+    (tmp_path / f"{free}.png").write_bytes(held.read_bytes())
+    names = [f"p{i}.png" for i in range(60)] + [f"{free}.png", "missing.png"]
+    train, dev = split_by_image(
+        read_rows(write(tmp_path / "rows.jsonl", *[GOOD | {"image": n} for n in names]))
+    )
+    found = {row.image.name for row in train}, {row.image.name for row in dev}
+    assert held.name in found[1]
+    assert set(names) - found[0] - found[1] == {f"{free}.png"}

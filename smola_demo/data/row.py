@@ -180,12 +180,29 @@ def held_out(image: str | Path, dev_share: float = 0.1, salt: str = "dev") -> bo
 def split_by_image(
     rows: Iterable[Row], dev_share: float = 0.1, salt: str = "dev"
 ) -> tuple[list[Row], list[Row]]:
-    """(train, dev): rows of one picture always land on the same side, in every run and on every machine."""
+    """(train, dev): rows of one picture always land on the same side, in every run and on every machine.
+
+    A picture whose file holds the same bytes as a held-out one, under another name, is on neither.
+    """
     train: list[Row] = []
     dev: list[Row] = []
     for row in rows:
         (dev if held_out(row.image_name, dev_share, salt) else train).append(row)
-    return train, dev
+    copies = _copies({row.image_name for row in train}, {row.image_name for row in dev})
+    return [row for row in train if row.image_name not in copies], dev
+
+
+def _copies(names: set[str], originals: set[str]) -> set[str]:
+    """The files among `names` that hold the same bytes as one of the others; those of equal size are read."""
+    kept = {Path(name) for name in originals if Path(name).is_file()}
+    sizes = {path.stat().st_size for path in kept}
+    alike = {Path(name) for name in names if Path(name).is_file() and Path(name).stat().st_size in sizes}
+    digests = {_digest(path) for path in kept} if alike else set()
+    return {str(path) for path in alike if _digest(path) in digests}
+
+
+def _digest(path: Path) -> bytes:
+    return hashlib.sha256(path.read_bytes()).digest()
 
 
 def group_by_image(rows: Sequence[Row]) -> list[list[Row]]:
