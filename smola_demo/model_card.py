@@ -10,6 +10,7 @@ from smola_demo.adapter_files import CONFIG_NAME, WEIGHTS_NAME, read_config
 from smola_demo.backbone.download import file_sha256
 from smola_demo.config import HUB
 from smola_demo.data import GENERATORS
+from smola_demo.documents import faithfulness_as_markdown, routers_as_markdown
 from smola_demo.metric_files import METRICS_NAME, read_metrics
 from smola_demo.tables import as_markdown, side_by_side
 
@@ -143,4 +144,10 @@ def _results(folder: Path) -> str:
 Development rows, {judged.metrics["compute"]}, 95 % intervals; values are fractions, CIDEr-D 1.0 is 100.
 
 {as_markdown(side_by_side({"experts": judged}))}
-"""
+{_experts(judged.metrics)}"""
+
+
+def _experts(metrics: dict[str, Any]) -> str:
+    """How the experts are used and what removing them does, where `evaluate` looked."""
+    told = [("health", "Routers", routers_as_markdown), ("checks", "Faithfulness", faithfulness_as_markdown)]
+    return "".join(f"\n## {title}\n\n{write(metrics)}\n" for key, title, write in told if key in metrics)

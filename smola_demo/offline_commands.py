@@ -110,14 +110,8 @@ def cells(options: argparse.Namespace) -> dict[str, Any]:
 
 def table(options: argparse.Namespace) -> dict[str, Any]:
     """Models side by side; or a document's marked tables, written anew."""
-    from smola_demo.tables import (
-        as_markdown,
-        by_suite,
-        fill,
-        read_models,
-        side_by_side,
-        suites_as_markdown,
-    )
+    from smola_demo.documents import fill
+    from smola_demo.tables import as_markdown, by_suite, read_models, side_by_side, suites_as_markdown
 
     if options.fill:
         text = options.fill.read_text(encoding="utf-8")

@@ -47,7 +47,7 @@ def as_text(command: str, result: dict[str, Any]) -> str:
     if command == "table" and "markdown" in result:
         return result["markdown"]
     if command == "study":
-        from smola_demo.tables import study_as_markdown
+        from smola_demo.documents import study_as_markdown
 
         return study_as_markdown(result)
     if command == "cells":

@@ -1,15 +1,7 @@
-"""Several models side by side on the same rows, written from their metrics files, never by hand.
-
-In a document a table stands between `<!-- table: NAME=PATH … -->` and `<!-- /table -->`, for `fill` to write.
-`--suites` before the names asks for the results suite by suite. One PATH alone names what `table --json` or
-`study --json` printed.
-"""
+"""Several models side by side on the same rows, written from their metrics files, never by hand."""
 
 from __future__ import annotations
 
-import json
-import re
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +12,6 @@ from smola_demo.metrics import bootstrap_ci, mean_ci
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-SUITES = "--suites"
-MARKED = re.compile(r"(<!-- table: (.*?) -->\n).*?(<!-- /table -->)", re.DOTALL)
 
 
 class TableError(ValueError):
@@ -97,19 +86,19 @@ def as_markdown(found: dict[str, Any]) -> str:
     held = [name for name in each[0] if all(name in one for one in each)]
     gained = [name for name in held if "gain" in each[0][name]]
     gains = [f"beyond {name}, paired" for name in gained]
-    lines = _header(["task", "metric", "rows", *held, *names, *gains])
+    lines = markdown_head(["task", "metric", "rows", *held, *names, *gains])
     for task, line in tasks.items():
         cells = [f"{line['held'][name]['value']:.3f}" for name in held]
-        cells += [_cell(line["models"][name]) for name in names]
-        cells += [_cell(line["held"][name]["gain"], "+") for name in gained]
-        lines.append(_line([task, line["metric"], line["n"], *cells]))
-    means = [_cell(found["mean"][name]) for name in names]
-    lines.append(_line(["mean", "", "", *[""] * len(held), *means, *[""] * len(gained)]))
+        cells += [markdown_cell(line["models"][name]) for name in names]
+        cells += [markdown_cell(line["held"][name]["gain"], "+") for name in gained]
+        lines.append(markdown_line([task, line["metric"], line["n"], *cells]))
+    means = [markdown_cell(found["mean"][name]) for name in names]
+    lines.append(markdown_line(["mean", "", "", *[""] * len(held), *means, *[""] * len(gained)]))
     if found["paired"]:
         paired = found["paired"]
-        lines += ["", *_header([f"beyond {names[0]}, paired", *paired])]
+        lines += ["", *markdown_head([f"beyond {names[0]}, paired", *paired])]
         for task in (*tasks, "mean"):
-            lines.append(_line([task, *(_cell(gain[task], "+") for gain in paired.values())]))
+            lines.append(markdown_line([task, *(markdown_cell(gain[task], "+") for gain in paired.values())]))
     return "\n".join(lines)
 
 
@@ -143,63 +132,28 @@ def by_suite(models: Mapping[str, Judged]) -> list[dict[str, Any]]:
 
 def suites_as_markdown(lines: Sequence[dict[str, Any]]) -> str:
     """What `by_suite` returns, a line each."""
-    table = _header(["task", "suite", "metric", "rows", *lines[0]["models"]])
+    table = markdown_head(["task", "suite", "metric", "rows", *lines[0]["models"]])
     for line in lines:
         told = [line[key] for key in ("task", "suite", "metric", "n")]
-        table.append(_line([*told, *map(_cell, line["models"].values())]))
+        table.append(markdown_line([*told, *map(markdown_cell, line["models"].values())]))
     return "\n".join(table)
 
 
-def study_as_markdown(result: Mapping[str, Any]) -> str:
-    """What `study` returns: held-out loss of every arm, in nats a token, and its distance from the first."""
-    tasks = result["tasks"]
-    first = result["arms"][0]["arm"]
-    lines = [
-        "| arm | parameters | of the backbone | s / step | "
-        + " | ".join(tasks)
-        + f" | mean | against {first} |",
-        "|---" * (len(tasks) + 6) + "|",
-    ]
-    for arm in result["arms"]:
-        low, high = arm["ci95"]
-        versus = f"{arm['difference']:+.3f} [{low:+.3f}, {high:+.3f}]" if arm["arm"] != first else "-"
-        lines.append(
-            f"| {arm['arm']} | {arm['parameters'] / 1e6:.2f} M | {arm['share']:.1%} | "
-            f"{arm['seconds'] / arm['steps']:.1f} | "
-            + " | ".join(f"{arm['tasks'][task]:.3f}" for task in tasks)
-            + f" | {arm['loss']:.3f} | {versus} |"
-        )
-    return "\n".join(lines)
+def markdown_cell(found: dict[str, Any], sign: str = "") -> str:
+    """A {"value", "ci95"} in three digits, its interval in brackets; `sign` "+" shows the sign of either."""
+    numbers = [found["value"], *(found["ci95"] or ())]
+    value, *ends = (format(number, f"{sign}.3f") for number in numbers)
+    return f"{value} [{', '.join(ends)}]" if ends else value
 
 
-def fill(text: str, folder: Path) -> str:
-    """The document with every marked table written anew; paths of markers are relative to `folder`.
-
-    Raises TableError or MetricFileError for a marker whose files are missing or do not fit.
-    """
-
-    def written(match: re.Match[str]) -> str:
-        named = shlex.split(match[2])
-        if named[0] == SUITES:
-            made = suites_as_markdown(by_suite(read_models(named[1:], folder)))
-        elif len(named) == 1 and "=" not in named[0]:
-            made = _printed(folder / named[0])
-        else:
-            made = as_markdown(side_by_side(read_models(named, folder)))
-        return f"{match[1]}\n{made}\n\n{match[3]}"
-
-    return MARKED.sub(written, text)
+def markdown_head(cells: Sequence[str]) -> list[str]:
+    """The first two lines of a table."""
+    return [markdown_line(cells), "|" + "---|" * len(cells)]
 
 
-def _printed(path: Path) -> str:
-    """The table of a result that was printed with --json."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return study_as_markdown(found) if "arms" in found else as_markdown(found)
-    except (OSError, ValueError) as error:
-        raise TableError(f"{path} cannot be read as a result: {error}") from None
-    except (AttributeError, IndexError, KeyError, TypeError):
-        raise TableError(f"{path} is no result of table --json or study --json: write it again") from None
+def markdown_line(cells: Sequence[object]) -> str:
+    """One line of a table."""
+    return "| " + " | ".join(map(str, cells)) + " |"
 
 
 def _joined(name: str, one: Judged, other: Judged) -> Judged:
@@ -277,17 +231,3 @@ def _held(found: dict[str, Any]) -> dict[str, Any]:
 
 def _value(found: dict[str, Any]) -> dict[str, Any]:
     return {key: found[key] for key in ("value", "ci95")}
-
-
-def _cell(found: dict[str, Any], sign: str = "") -> str:
-    numbers = [found["value"], *(found["ci95"] or ())]
-    value, *ends = (format(number, f"{sign}.3f") for number in numbers)
-    return f"{value} [{', '.join(ends)}]" if ends else value
-
-
-def _header(cells: Sequence[str]) -> list[str]:
-    return [_line(cells), "|" + "---|" * len(cells)]
-
-
-def _line(cells: Sequence[object]) -> str:
-    return "| " + " | ".join(map(str, cells)) + " |"

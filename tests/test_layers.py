@@ -59,6 +59,7 @@ LEVELS = {
     "baselines": 3,
     "metric_files": 3,
     "tables": 3,
+    "documents": 3,
     "evaluate": 3,
     "looking": 3,
     "health": 3,

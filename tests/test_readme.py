@@ -13,9 +13,9 @@ import pytest
 
 from smola_demo.__main__ import build_parser
 from smola_demo.adapter_files import WEIGHTS_NAME
+from smola_demo.documents import fill
 from smola_demo.experts import checkpoint_names
 from smola_demo.model_card import LOG_NAME, write_card
-from smola_demo.tables import fill
 
 ROOT = Path(__file__).resolve().parents[1]
 SPEAKING = (".py", ".md", ".json", ".toml", ".txt", ".js", ".css", ".html", "")

@@ -11,8 +11,9 @@ from tiny import tiny_backbone
 
 from smola_demo import study as studies
 from smola_demo.config import ConfigError, TrainConfig
+from smola_demo.documents import fill, study_as_markdown
 from smola_demo.study import Study, compare, read_study, run
-from smola_demo.tables import TableError, fill, study_as_markdown
+from smola_demo.tables import TableError
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 BASE = {

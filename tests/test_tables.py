@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from smola_demo.__main__ import main
+from smola_demo.documents import fill
 from smola_demo.metric_files import MetricFileError, read_metrics, write_metrics
 from smola_demo.metrics import MetricError, bootstrap_ci, mean_ci
-from smola_demo.tables import TableError, as_markdown, by_suite, fill, read_models, side_by_side
+from smola_demo.tables import TableError, as_markdown, by_suite, read_models, side_by_side
 
 ROWS = {"vqa": 40, "caption": 10}
 
@@ -212,3 +213,30 @@ def test_suites_of_a_task_are_told_apart(tmp_path, capsys):
     (tmp_path / "b" / "scores.json").unlink()
     with pytest.raises(TableError, match=r"scores\.json"):
         by_suite(read_models([f"one={tmp_path}/a", f"two={tmp_path}/b"]))
+
+
+def test_routers_and_faithfulness_stand_in_a_document(tmp_path):
+    """A line a group, layers without the group left out, every figure as evaluate found it."""
+    judged(tmp_path, 0)
+    path = tmp_path / "metrics.json"
+    metrics = json.loads(path.read_text())
+    marked = "<!-- table: {} . -->\n<!-- /table -->"
+    for what in ("--routers", "--faithfulness"):
+        with pytest.raises(TableError, match="these metrics tell nothing of"):
+            fill(marked.format(what), tmp_path)
+    group = {"in_use": [2.0, None, 3.0], "per_token": [1.5, None, 2.5], "information": [0.2, None, 0.1]}
+    group |= {"by_chance": [0.1, None, 0.3], "information_mean": 0.15, "by_chance_mean": 0.02}
+    metrics["health"] = {"experts": 4, "groups": {"text": {**group, "collapsed": [], "even": [2]}}}
+    change, correlation = {"value": 0.25, "ci95": [0.2, 0.3]}, {"value": -0.1, "ci95": [-0.2, 0.05]}
+    metrics["checks"] = {"n": 9, "experts": 12, "correlation": {"weight": correlation}}
+    metrics["checks"] |= {key: {"top": change, "random": correlation} for key in ("answer_changed", "effect")}
+    path.write_text(json.dumps(metrics))
+    written = fill(marked.format("--routers"), tmp_path)
+    assert "experts in use, of 4" in written
+    assert "| text | 2.5 | 2.0 | 2.0 | 0.1500 | 0.0200 | 1 of 2 | 0 | 1 |" in written
+    written = fill(marked.format("--faithfulness"), tmp_path)
+    assert "over 9 answers, 12 experts" in written
+    assert "| rank correlation of weight and size of effect | -0.100 [-0.200, 0.050] |" in written
+    assert written.count("0.250 [0.200, 0.300]") == written.count("-0.100 [-0.200, 0.050]") - 1 == 2
+    with pytest.raises(TableError, match="--routers takes the path of one"):
+        fill("<!-- table: --routers -->\n<!-- /table -->", tmp_path)
