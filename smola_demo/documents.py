@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 from smola_demo.metric_files import read_metrics
@@ -84,16 +85,12 @@ def routers_as_markdown(metrics: Mapping[str, Any]) -> str:
         raise TableError("these metrics tell nothing of the routers: evaluate --health N")
     health = metrics["health"]
     columns = [f"experts in use, of {health['experts']}", "fewest in a layer", "by one token"]
-    columns += ["nats of task in expert", "tasks shuffled", "layers above", "collapsed", "even"]
+    columns += ["nats on the task", "tasks shuffled", "layers above", "collapsed", "even"]
     lines = markdown_head(["group", *columns])
     for group, found in health["groups"].items():
-        used = [n for n in found["in_use"] if n is not None]
-        single = [n for n in found["per_token"] if n is not None]
-        pairs = [
-            pair for pair in zip(found["information"], found["by_chance"], strict=True) if None not in pair
-        ]
-        use = [f"{n:.1f}" for n in (sum(used) / len(used), min(used), sum(single) / len(single))]
+        use = [f"{n:.1f}" for n in (mean(found["in_use"]), min(found["in_use"]), mean(found["per_token"]))]
         nats = [f"{found[key]:.4f}" for key in ("information_mean", "by_chance_mean")]
+        pairs = list(zip(found["information"], found["by_chance"], strict=True))
         above = f"{sum(own > chance for own, chance in pairs)} of {len(pairs)}"
         lines.append(markdown_line([group, *use, *nats, above, len(found["collapsed"]), len(found["even"])]))
     return "\n".join(lines)

@@ -218,9 +218,9 @@ def _sources(path: Path, derive: bool) -> list[DataSource]:
     from smola_demo.data import GENERATORS
 
     named = TrainConfig.from_dict(_json_object(path)).data
-    found = [source for source in named if source.name not in GENERATORS and source.derive >= derive]
+    found = [source for source in named if source.name not in GENERATORS and (source.derive or not derive)]
     if not found:
-        raise ConfigError(f"{path} names no file of rows and no set{' with derive' * derive} to hold out")
+        raise ConfigError(f"{path} names nothing to hold out{' whose derive is true' if derive else ''}")
     return found
 
 

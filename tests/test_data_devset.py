@@ -133,7 +133,7 @@ def test_all_that_a_config_keeps_out(tmp_path, own_rows, captioned, capsys):
     assert "two sources would both be" in capsys.readouterr().err
     run.write_text(json.dumps({"stage": "experts", "output": "out", "data": data[2:]}))
     assert main(asked) == 1
-    assert "names no file of rows and no set to hold out" in capsys.readouterr().err
+    assert "names nothing to hold out" in capsys.readouterr().err
 
 
 def test_the_development_share_of_a_hubs_set(tmp_path, monkeypatch):

@@ -216,7 +216,7 @@ def test_suites_of_a_task_are_told_apart(tmp_path, capsys):
 
 
 def test_routers_and_faithfulness_stand_in_a_document(tmp_path):
-    """A line a group, layers without the group left out, every figure as evaluate found it."""
+    """A line a group, every figure as evaluate found it."""
     judged(tmp_path, 0)
     path = tmp_path / "metrics.json"
     metrics = json.loads(path.read_text())
@@ -224,8 +224,8 @@ def test_routers_and_faithfulness_stand_in_a_document(tmp_path):
     for what in ("--routers", "--faithfulness"):
         with pytest.raises(TableError, match="these metrics tell nothing of"):
             fill(marked.format(what), tmp_path)
-    group = {"in_use": [2.0, None, 3.0], "per_token": [1.5, None, 2.5], "information": [0.2, None, 0.1]}
-    group |= {"by_chance": [0.1, None, 0.3], "information_mean": 0.15, "by_chance_mean": 0.02}
+    group = {"in_use": [2.0, 3.0], "per_token": [1.5, 2.5], "information": [0.2, 0.1]}
+    group |= {"by_chance": [0.1, 0.3], "information_mean": 0.15, "by_chance_mean": 0.02}
     metrics["health"] = {"experts": 4, "groups": {"text": {**group, "collapsed": [], "even": [2]}}}
     change, correlation = {"value": 0.25, "ci95": [0.2, 0.3]}, {"value": -0.1, "ci95": [-0.2, 0.05]}
     metrics["checks"] = {"n": 9, "experts": 12, "correlation": {"weight": correlation}}

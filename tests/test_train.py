@@ -271,7 +271,7 @@ def test_experts_go_on_at_another_scaling_from_what_they_did(here):
 @pytest.mark.parametrize("shared", [False, True])
 def test_experts_go_on_with_sharper_routers(here, shared):
     """At four times the first scale every learned scale is four times itself, of a shared router too."""
-    shape = {**BASE["smola"], "shared_router": shared}
+    shape = {**BASE["smola"], "target_modules": ["q_proj", "v_proj"], "shared_router": shared}
     train(config(smola=shape, steps=2), quiet=True)
     before = weights("out/experts")
     sharper = {"init_experts": "out/experts", "output": "out/sharp", "steps": 1, "scale_learning_rate": 1e-9}
