@@ -88,10 +88,10 @@ def build_parser() -> argparse.ArgumentParser:
     record = command(
         "record",
         "record runs of the examples, for the page to show while its model loads",
-        "record novel cat",
+        "record jug cat",
     )
     record.add_argument(
-        "examples", nargs="*", default=["novel", "cat", "shapes"], metavar="EXAMPLE", help="at most four"
+        "examples", nargs="*", default=["jug", "cat", "shapes"], metavar="EXAMPLE", help="at most four"
     )
     record.add_argument("--assets", type=Path, default=ASSETS, metavar="DIR", help="folder of the examples")
     _model(record)

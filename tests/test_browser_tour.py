@@ -73,7 +73,7 @@ def test_what_to_try(tour, picture):
         return page.get_by_role("button", name=name, exact=True)
 
     page.locator("#examples button", has_text="A sign").click()
-    page.wait_for_selector("#picture img[src*='novel.png']")
+    page.wait_for_selector("#picture img[src*='jug.png']")
     button("Ask").click()
     tour.answered()
     assert page.locator(".answer-tokens button:enabled").count() > 3
