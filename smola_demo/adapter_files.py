@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import safetensors
 import torch
-from safetensors.torch import save_file
 
 from smola_demo import __version__
 from smola_demo.adapter import AdapterError
 from smola_demo.config import ConfigError, SmolaConfig
+from smola_demo.tensor_files import write_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,9 +45,7 @@ def save(
     named = adapter.named_parameters()
     tensors = {KEY_PREFIX + name: p.detach().to("cpu", dtype).contiguous() for name, p in named}
     config = {"peft_type": PEFT_TYPE, "smola_demo_version": __version__, **adapter.config.to_dict(), **facts}
-    partial = folder / (WEIGHTS_NAME + ".partial")
-    save_file(tensors, partial, metadata={"format": "pt"})
-    partial.replace(folder / WEIGHTS_NAME)
+    write_tensors(tensors, folder / WEIGHTS_NAME)
     text = folder / (CONFIG_NAME + ".partial")
     text.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     text.replace(folder / CONFIG_NAME)

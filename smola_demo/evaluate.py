@@ -146,9 +146,7 @@ def predict(
                 requests[i] = Request(picture, rows[i].task, rows[i].question, ablation)
             except ImageError as error:
                 said[i] = ("", str(error))
-        if requests:
-            answers = engine.answer_many(list(requests.values()))
-            said |= {i: (text, "") for i, text in zip(requests, answers, strict=True)}
+        said |= _answered(engine, requests)
         if progress:
             progress(len(chunk))
         return said
@@ -157,6 +155,18 @@ def predict(
     chunks = [order[first : first + BATCH_ROWS] for first in range(0, len(order), BATCH_ROWS)]
     found = {i: said for part in share_out(chunks, answer) for i, said in part.items()}
     return [Prediction(row, *found[i]) for i, row in enumerate(rows)]
+
+
+def _answered(engine: Engine, requests: dict[int, Request]) -> dict[int, tuple[str, str]]:
+    """Each request's answer, and why there is none: not every picture that opens is one a backbone takes."""
+    try:
+        answers = engine.answer_many(list(requests.values())) if requests else []
+    except ImageError as error:
+        if len(requests) == 1:
+            return dict.fromkeys(requests, ("", str(error)))
+        alone = [_answered(engine, {i: request}) for i, request in requests.items()]
+        return {i: said for one in alone for i, said in one.items()}
+    return {i: (text, "") for i, text in zip(requests, answers, strict=True)}
 
 
 def spread(rows: Sequence[Row], count: int) -> list[Row]:

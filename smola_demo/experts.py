@@ -14,7 +14,7 @@ from smola_demo.config import SmolaConfig
 from smola_demo.lora import is_lora, load_lora, read_lora_facts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from smola_demo.adapter import Adapter
     from smola_demo.backbone.base import Backbone
@@ -48,10 +48,18 @@ def attach_experts(backbone: Backbone, folder: Path) -> tuple[Adapter | None, di
     else:
         below = find_experts(str(facts.get("experts") or "none"))
         if below:
+            _check_below(facts, below, folder)
             adapter, _ = attach_experts(backbone, below)
         load_lora(backbone.model, folder)
     sha256 = file_sha256(folder / WEIGHTS_NAME)
     return adapter, {**facts, "sha256": sha256, "lora": with_lora}
+
+
+def _check_below(facts: Mapping[str, Any], below: Path, folder: Path) -> None:
+    """A LoRA is an addition to the very experts it was trained over; older files do not tell which."""
+    told = facts.get("experts_sha256")
+    if told and told != file_sha256(below / WEIGHTS_NAME):
+        raise ExpertsError(f"the LoRA in {folder} was trained over other experts than those in {below} now")
 
 
 def _attach(backbone: Backbone, config: SmolaConfig, folder: Path) -> Adapter:

@@ -11,6 +11,7 @@ import numpy as np
 
 from smola_demo.ablation import AblationSpec
 from smola_demo.data.images import ImageError
+from smola_demo.memory import enough_memory
 from smola_demo.metrics import bootstrap_ci
 from smola_demo.processes import share_out
 from smola_demo.scoring import score
@@ -49,7 +50,7 @@ def looking(
                 "own": float(table[:, 0].mean()),
                 "other": float(table[:, 1].mean()),
                 "gain": float(gain.mean()),
-                "ci95": list(bootstrap_ci(gain)),
+                "ci95": list(bootstrap_ci(gain, pictures=[row.image_name for row, *_ in pairs])),
                 "n": len(losses),
             }
         if progress:
@@ -89,6 +90,7 @@ def _losses(
             backbone.encode_answer(picture if own else other, row.task, row.question, row.answers[0])
             for row, picture, other in pairs
         ]
-        scored, _ = score(backbone, engine.adapter, encoded, [AblationSpec()] * len(encoded))
+        with enough_memory("score the answers"):
+            scored, _ = score(backbone, engine.adapter, encoded, [AblationSpec()] * len(encoded))
         both.append([-float(np.mean(one.logprobs)) for one in scored])
     return list(zip(*both, strict=True))

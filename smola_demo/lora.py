@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from smola_demo.adapter import AdapterError
 from smola_demo.adapter_files import CONFIG_NAME, KEY_PREFIX, WEIGHTS_NAME
+from smola_demo.tensor_files import write_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -103,9 +104,7 @@ def save_lora(lora: Lora, folder: str | Path, facts: Mapping[str, Any]) -> Path:
         KEY_PREFIX + name.replace(".default.", "."): p.detach().to("cpu", torch.bfloat16).contiguous()
         for name, p in lora.named_parameters()
     }
-    partial = folder / (WEIGHTS_NAME + ".partial")
-    save_file(tensors, partial, metadata={"format": "pt"})
-    partial.replace(folder / WEIGHTS_NAME)
+    write_tensors(tensors, folder / WEIGHTS_NAME)
     lora.config.base_model_name_or_path = facts["base_model_name_or_path"]
     lora.config.revision = facts["revision"]
     lora.config.save_pretrained(str(folder))

@@ -56,28 +56,17 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     from smola_demo.evaluate import read_suites, spread
     from smola_demo.health import health
     from smola_demo.looking import looking
+    from smola_demo.lora import is_lora
     from smola_demo.metric_files import write_metrics
     from smola_demo.model_card import has_adapter, write_card
 
     rows, training = read_suites(options.suite, options.limit), read_training(options.training)
     processes.join()
     engine = commands.load_engine(options)
-    baselines = options.baselines or bool(training)
-    total = len(rows) * (1 + (options.against is not None) + baselines)
-    with _bar(total, "evaluate") as bar:
-        result = judge(engine, rows, options.ablate, bar.update, options.against, baselines, training)
-    broken = {sample["row"] for sample in result["failed"]}
-    rows = [row for row in rows if row.id not in broken]
-    if options.look:
-        looked = spread(rows, MAX_LOOKED)
-        with _bar(len(looked), "look") as bar:
-            result["looking"] = looking(engine, looked, bar.update)
-    if options.checks:
-        with _bar(options.checks, "checks") as bar:
-            result["checks"] = checks(engine, spread(rows, options.checks), progress=bar.update)
-    if options.health:
-        with _bar(options.health, "health") as bar:
-            result["health"] = health(engine, spread(rows, options.health), progress=bar.update)
+    if (options.checks or options.health) and engine.adapter is None:
+        raise ConfigError(
+            "--checks and --health look at experts: choose some with --experts, or leave them out"
+        )
     loaded = engine.info()
     facts = {
         "suites": [str(path) for path in options.suite],
@@ -90,10 +79,31 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
         "device": loaded.device,
         "ablation": options.ablate,
     }
-    if options.out and processes.is_main():
-        write_metrics(result, options.out, facts)
-        if has_adapter(options.out):
-            write_card(options.out)
+    out = options.out if processes.is_main() else None
+    if out:
+        out.mkdir(parents=True, exist_ok=True)  # before the work: what cannot be written is told first
+    baselines = options.baselines or bool(training)
+    total = len(rows) * (1 + (options.against is not None) + baselines)
+    with _bar(total, "evaluate") as bar:
+        result = judge(engine, rows, options.ablate, bar.update, options.against, baselines, training)
+    if out:
+        write_metrics(result, out, facts)  # what follows may fail, and the answers took longest
+    broken = {sample["row"] for sample in result["failed"]}
+    rows = [row for row in rows if row.id not in broken]
+    if options.look:
+        looked = spread(rows, MAX_LOOKED)
+        with _bar(len(looked), "look") as bar:
+            result["looking"] = looking(engine, looked, bar.update)
+    if options.checks:
+        with _bar(options.checks, "checks") as bar:
+            result["checks"] = checks(engine, spread(rows, options.checks), progress=bar.update)
+    if options.health:
+        with _bar(options.health, "health") as bar:
+            result["health"] = health(engine, spread(rows, options.health), progress=bar.update)
+    if out:
+        write_metrics(result, out, facts)
+        if has_adapter(out) and not is_lora(out):  # whose card is PEFT's
+            write_card(out)
     del result["scores"]  # thousands of numbers, for the table and not for a screen
     return facts | result
 
@@ -186,9 +196,11 @@ def push(options: argparse.Namespace) -> dict[str, Any]:
 
 def study(options: argparse.Namespace) -> dict[str, Any]:
     """Run and compare the arms of a study."""
+    from smola_demo.memory import enough_memory
     from smola_demo.study import read_study, run
 
-    return run(read_study(options.study), say=lambda line: tqdm.write(line, file=sys.stderr))
+    with enough_memory("train", LESS_MEMORY):
+        return run(read_study(options.study), say=lambda line: tqdm.write(line, file=sys.stderr))
 
 
 def data(options: argparse.Namespace) -> dict[str, Any]:

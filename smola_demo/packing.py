@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.utils.data import Dataset
@@ -21,7 +21,7 @@ from smola_demo.data.images import ImageError
 from smola_demo.data.row import RowError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from PIL.Image import Image
     from torch import Tensor
@@ -143,7 +143,7 @@ class Rows(Dataset[list["Encoded"]]):
 
         Raises RowError when a hundred groups in turn give none.
         """
-        for group, image in opened(self._mixture, index):
+        for group, image in prepared(self._backbone, self._mixture, index):
             if rows := self._encode(group, image):
                 return rows
         raise RowError(f"no answer of the data is short enough: raise max_answer_tokens above {self._limit}")
@@ -152,8 +152,7 @@ class Rows(Dataset[list["Encoded"]]):
         """A batch on the CPU."""
         return batch_of(self._backbone, groups)
 
-    def _encode(self, group: Group, picture: Image) -> list[Encoded]:
-        image = self._backbone.prepare(picture)
+    def _encode(self, group: Group, image: Any) -> list[Encoded]:
         rows = []
         for item in group.items:
             row = self._backbone.encode_answer(image, item.task, item.question, item.answer)
@@ -162,17 +161,24 @@ class Rows(Dataset[list["Encoded"]]):
         return rows
 
 
-def opened(mixture: Mixture, index: int) -> Iterator[tuple[Group, Image]]:
+def prepared(backbone: Backbone, mixture: Mixture, index: int) -> Iterator[tuple[Group, Any]]:
+    """`opened`, with pictures as `Backbone.prepare` makes them; what a backbone does not take is left out."""
+    return opened(mixture, index, backbone.prepare)
+
+
+def opened(
+    mixture: Mixture, index: int, prepare: Callable[[Image], Any] = lambda picture: picture
+) -> Iterator[tuple[Group, Any]]:
     """Group `index` of the mixture with its picture, then up to 99 far outside the stream, to try in turn.
 
-    One file must not end a run, and the next start would meet it again: what does not open is left out with
-    a warning. Raises RowError at the end of them where one did not open.
+    One file must not end a run, and the next start would meet it again: what does not open, or what `prepare`
+    does not take, is left out with a warning. Raises RowError at the end of them where there was such a one.
     """
     broken = None
     for attempt in range(100):
         group = mixture[index + attempt * 10_000_019]
         try:
-            picture = group.open()
+            picture = prepare(group.open())
         except ImageError as error:
             warnings.warn(f"left out of the training: {error}", stacklevel=2)
             broken = error

@@ -7,6 +7,7 @@ first one by the loss of held-out answers, row by row. A finished arm is not run
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,12 +25,12 @@ from smola_demo.data.row import RowError
 from smola_demo.experts import attach_experts
 from smola_demo.losses import AnswerLoss
 from smola_demo.metrics import mean_ci
-from smola_demo.packing import batch_of, opened
+from smola_demo.packing import batch_of, prepared
 from smola_demo.train import DEV_SEED, state_folder, train
 from smola_demo.train_state import FREE_TO_CHANGE, STATE_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
 BATCH_ROWS = 16
 MOST_TRIED = 20  # groups looked at for each row that is wanted, in case most answers are too long
@@ -122,8 +123,9 @@ def run(study: Study, say: Callable[[str], Any], quiet: bool = False) -> dict[st
             done.write_text(json.dumps({"asked": asked, **result}) + "\n", encoding="utf-8")
         found = json.loads(done.read_text(encoding="utf-8"))
         if _what_counts(found.pop("asked", None)) != _what_counts(asked):
+            folders = " and ".join({str(folder): 0 for folder in (done.parent, state_folder(config))})
             raise ConfigError(
-                f"{done} is the result of another config: delete its folder, or change the study's output"
+                f"{done} is the result of another config: delete {folders}, or change the study's output"
             )
         results.append({"arm": arm, **found})
     return {"about": study.about, **compare(results)}
@@ -147,13 +149,18 @@ def judge(study: Study, arm: str) -> dict[str, Any]:
     alone = [replace(source, pack=1) for source in config.data]  # a row is one question
     mixture = Mixture(alone, 1, DEV_SEED, config.max_answer_chars, split="dev")
     rows, tasks = [], []
+    judged: dict[tuple[str, str, str, str], None] = {}
     for i in range(MOST_TRIED * study.rows):
-        group, picture = next(opened(mixture, i))
+        group, picture = next(prepared(backbone, mixture, i))
         (item,) = group.items
+        told = (group.key, item.task, item.question, item.answer)
+        if told in judged:  # a small file comes round again, which tells nothing new
+            continue
         row = backbone.encode_answer(picture, item.task, item.question, item.answer)
         if len(row.input_ids) - row.answer_start <= config.max_answer_tokens:
             rows.append(row)
             tasks.append(item.task)
+            judged[told] = None
         if len(rows) == study.rows:
             break
     if not rows:
@@ -172,17 +179,41 @@ def judge(study: Study, arm: str) -> dict[str, Any]:
         "bytes": (study.folder(arm) / WEIGHTS_NAME).stat().st_size,
         "tasks": tasks,
         "nats": [round(value, 5) for value in nats],
+        "pictures": _places(key for key, *_ in judged),
+        "judged": {"revision": backbone.revision, "rows": _digest(judged)},
     }
+
+
+def _places(names: Iterable[str]) -> list[int]:
+    """Each name as the place of its first appearance, which is shorter."""
+    place: dict[str, int] = {}
+    return [place.setdefault(name, len(place)) for name in names]
+
+
+def _digest(rows: Iterable[Sequence[str]]) -> str:
+    return hashlib.sha256(json.dumps([list(row) for row in rows]).encode()).hexdigest()[:16]
 
 
 def compare(results: list[dict[str, Any]]) -> dict[str, Any]:
     """Losses per task and their mean over tasks, each arm against the first, row by row.
 
-    Intervals are of a paired bootstrap over the rows of each task; tasks count alike.
+    Intervals are of a paired bootstrap over the pictures of each task, or over its rows where an arm of an
+    older version does not name them; tasks count alike.
+
+    Raises ConfigError where two arms were judged on other rows or on another base.
     """
     tasks = results[0]["tasks"]
+    known = {json.dumps(result["judged"]): result["arm"] for result in results if "judged" in result}
+    if len(known) > 1:
+        one, other, *_ = known.values()
+        raise ConfigError(
+            f"the arms '{one}' and '{other}' were judged on other rows or on another base: start this study "
+            "again with another output"
+        )
     names = list(dict.fromkeys(tasks))
     rows_of = [[task == name for task in tasks] for name in names]
+    named = all("pictures" in result for result in results)
+    pictures = [np.array(results[0]["pictures"])[own] for own in rows_of] if named else None
     first = np.array(results[0]["nats"])
     arms = []
     for result in results:
@@ -195,7 +226,7 @@ def compare(results: list[dict[str, Any]]) -> dict[str, Any]:
                 "loss": float(np.mean(list(of.values()))),
                 "tasks": of,
                 "difference": float(np.mean([gain.mean() for gain in gains])),
-                "ci95": list(mean_ci(gains)),
+                "ci95": list(mean_ci(gains, pictures=pictures)),
             }
         )
     return {"tasks": names, "n": len(tasks), "arms": arms}

@@ -10,6 +10,7 @@ The losses are in `losses`; Soft MoE needs no balancing term (arXiv 2308.00951).
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import sys
@@ -33,7 +34,7 @@ from smola_demo.config import ConfigError
 from smola_demo.data.mixture import Mixture
 from smola_demo.losses import AnswerLoss, VisualWordsLoss
 from smola_demo.model_card import LOG_NAME
-from smola_demo.packing import opened
+from smola_demo.packing import prepared
 from smola_demo.train_output import TrainResult, write_checkpoint
 from smola_demo.train_state import Done, load_state, save_state, what_counts
 from smola_demo.trainable import make_optimizer, make_trainable
@@ -54,6 +55,10 @@ RECENT = 50  # steps that the final loss is a mean over
 DEV_SEED = 1_000_003  # of the development stream; which rows are development rows is the split's business
 
 
+class DivergedError(ValueError):
+    """A run whose numbers have gone out of range; the sentence says at which step and what to change."""
+
+
 def train(config: TrainConfig, resume: bool = False, quiet: bool = False) -> TrainResult:
     """Run one training as `config` says and write its checkpoint to `config.output`.
 
@@ -62,7 +67,7 @@ def train(config: TrainConfig, resume: bool = False, quiet: bool = False) -> Tra
     main one writes. The loss of a step is one weighted mean over all its batches on all processes (see
     `weight` of the losses): how they are split changes nothing, except in "words" and "cells", whose losses
     compare the pictures of one batch. Raises ConfigError, RowError, AdapterError or StateError with one
-    sentence each.
+    sentence each, and DivergedError where a gradient is no number: the last state and checkpoint stay.
     """
     start = time.monotonic()
     # Bare steps leave the experts without gradients; buffers are frozen, so there is nothing to send around.
@@ -124,7 +129,7 @@ def train(config: TrainConfig, resume: bool = False, quiet: bool = False) -> Tra
                 loss * accelerator.num_processes
             )  # of which the mean over processes is taken
             total += loss.detach()
-        accelerator.clip_grad_norm_(params.values(), config.clip_norm)
+        _refuse_divergence(accelerator.clip_grad_norm_(params.values(), config.clip_norm), step, state)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         average.update(step)
@@ -154,6 +159,15 @@ def _refuse_shards(kind: DistributedType) -> None:
         raise ConfigError("training runs as plain data parallelism only: launch it without FSDP or DeepSpeed")
 
 
+def _refuse_divergence(norm: torch.Tensor | None, step: int, state: Path) -> None:
+    """Before the step that would spoil parameters, moments and the state that is saved of them."""
+    if norm is not None and not math.isfinite(float(norm)):
+        raise DivergedError(
+            f"the gradient of step {step} is no number: lower the learning rates, or set mixed_precision to "
+            f"bf16, and start again; what {state} holds is of an earlier step"
+        )
+
+
 def _loss(config: TrainConfig, backbone: Backbone, adapter: Adapter | None) -> Loss:
     if config.stage == "words":
         return VisualWordsLoss(backbone)
@@ -162,7 +176,7 @@ def _loss(config: TrainConfig, backbone: Backbone, adapter: Adapter | None) -> L
 
 def _shorten(config: TrainConfig, backbone: Backbone, held_out: Mixture) -> float:
     """Make visual tokens of the development groups as long as words; returns the factor."""
-    pictures = [backbone.prepare(next(opened(held_out, i))[1]) for i in range(config.dev_groups)]
+    pictures = [next(prepared(backbone, held_out, i))[1] for i in range(config.dev_groups)]
     return connector.shorten(backbone.model, torch.stack(pictures).to(backbone.device))
 
 
@@ -185,11 +199,18 @@ def _everywhere(accelerator: Accelerator, value: torch.Tensor) -> float:
 
 
 def state_folder(config: TrainConfig) -> Path:
-    """Where a run keeps state and log: in its output if that is under runs/, else at the same path there."""
-    output = Path(config.output)
-    if output.parts[:1] == ("runs",):
+    """Where a run keeps state and log: in its output if that is under runs/, else at the same path there.
+
+    For an output outside this folder, under its name and a fingerprint of where it is.
+    """
+    output, here = Path(config.output), Path.cwd()
+    if output.parts[:1] == ("runs",) and ".." not in output.parts:
         return output
-    return Path("runs") / (output.name if output.is_absolute() or ".." in output.parts else output)
+    output = output.resolve()
+    if output.is_relative_to(here):
+        inside = output.relative_to(here)
+        return inside if inside.parts[:1] == ("runs",) else "runs" / inside
+    return Path("runs") / f"{output.name}-{hashlib.sha256(str(output).encode()).hexdigest()[:8]}"
 
 
 def _warm_cosine(step: int, config: TrainConfig) -> float:

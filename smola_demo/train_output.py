@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from smola_demo.adapter_files import save
+from smola_demo.adapter_files import WEIGHTS_NAME, save
 from smola_demo.backbone import connector
+from smola_demo.backbone.download import file_sha256
+from smola_demo.experts import find_experts
 from smola_demo.lora import save_lora
 from smola_demo.model_card import LOG_NAME, called, terms_of, write_card
 
@@ -77,7 +79,7 @@ def write_checkpoint(
     revision = backbone.revision if config.stage == "experts" else connector.revision_of(Path(config.output))
     base = {"base_model_name_or_path": backbone.id, "revision": revision}
     if parts.lora is not None:
-        below = {"experts": config.init_experts} if parts.adapter else {}
+        below = _below(config.init_experts) if parts.adapter else {}
         save_lora(parts.lora, config.output, base | below | facts)
         written.append(config.output)
     elif parts.adapter is not None:
@@ -89,6 +91,12 @@ def write_checkpoint(
             shutil.copyfile(log, Path(folder) / LOG_NAME)
     if parts.adapter is not None and parts.lora is None:
         write_card(written[-1])
+
+
+def _below(experts: str) -> dict[str, str]:
+    """The experts that a LoRA was trained over, so that it is never laid over others."""
+    folder = find_experts(experts)
+    return {"experts": experts} | ({"experts_sha256": file_sha256(folder / WEIGHTS_NAME)} if folder else {})
 
 
 def _settings(config: TrainConfig) -> dict[str, Any]:

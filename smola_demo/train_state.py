@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import safetensors
 import torch
-from safetensors.torch import save_file
 
 from smola_demo.backbone.optimizers import put_back
+from smola_demo.tensor_files import write_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,10 +69,9 @@ def save_state(
         for kind, value in optimizer.state.get(parameter, {}).items():
             # Whole numbers go as tensors; a copy, because parameters may share a table.
             tensors[f"{kind}/{name}"] = torch.as_tensor(value).cpu().contiguous().clone()
-    partial = folder / (STATE_NAME + ".partial")
     facts = {"step": done.step, "seconds": done.seconds, "losses": list(done.losses)}
-    save_file(tensors, partial, metadata={"config": config} | {k: json.dumps(v) for k, v in facts.items()})
-    partial.replace(folder / STATE_NAME)
+    told = {"config": config} | {k: json.dumps(v) for k, v in facts.items()}
+    write_tensors(tensors, folder / STATE_NAME, told)
 
 
 def load_state(

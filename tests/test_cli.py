@@ -124,6 +124,42 @@ def test_evaluate_judges_and_lists_what_failed(engine, capsys, picture, tmp_path
     assert json.loads((tmp_path / "out" / "metrics.json").read_text())["mean"] == result["mean"]
 
 
+@pytest.fixture
+def suite(picture, tmp_path):
+    path = tmp_path / "rows.jsonl"
+    rows = [{"image": "picture.png", "task": "vqa", "question": "What is it?", "answers": ["a dog"]}] * 2
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def test_what_evaluate_cannot_do_is_told_before_the_work(engine, capsys, suite, tmp_path, monkeypatch):
+    engine.adapter = None
+    monkeypatch.setattr(engine, "answer_many", lambda _: pytest.fail("answered first"))
+    for look in ("--health", "--checks"):
+        assert "choose some with --experts" in refused(capsys, "evaluate", "--suite", suite, look, "2")
+    taken = tmp_path / "file"
+    taken.write_text("")
+    assert "File exists" in refused(capsys, "evaluate", "--suite", suite, "--out", str(taken))
+
+
+def test_answers_are_kept_where_what_follows_them_fails(engine, capsys, suite, tmp_path, monkeypatch):
+    def failing(*_args, **_options):
+        raise ValueError("too few rows")
+
+    monkeypatch.setattr("smola_demo.health.health", failing)
+    out = tmp_path / "out"
+    assert "too few rows" in refused(capsys, "evaluate", "--suite", suite, "--health", "2", "--out", str(out))
+    assert json.loads((out / "metrics.json").read_text())["tasks"]["vqa"]["n"] == 2
+
+
+def test_evaluate_writes_into_a_loras_own_folder(engine, capsys, suite, tmp_path):
+    config = tmp_path / "lora" / "adapter_config.json"
+    config.parent.mkdir()
+    config.write_text('{"peft_type": "LORA"}')
+    run(capsys, "evaluate", "--suite", suite, "--out", str(config.parent))
+    assert {p.name for p in config.parent.iterdir()} == {config.name, "metrics.json", "scores.json"}
+
+
 def test_evaluate_scores_a_known_engine(capsys, monkeypatch, picture, tmp_path):
     """An engine that always says one thing: the metric sees exactly that."""
 

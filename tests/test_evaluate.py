@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from tiny_experts import tiny_engine
 
+from smola_demo.data.images import ImageError
 from smola_demo.data.row import Row
 from smola_demo.evaluate import all_experts, evaluate, predict
 from smola_demo.looking import looking
@@ -98,6 +99,24 @@ def test_looking_is_the_loss_under_both_pictures():
     assert found["other"] == pytest.approx(table[:, 1].mean(), rel=1e-4)
     assert found["gain"] == pytest.approx((table[:, 1] - table[:, 0]).mean(), abs=1e-5)
     assert found["n"] == len(COLORS)
+
+
+def test_a_picture_that_the_backbone_does_not_take_is_one_failure(monkeypatch):
+    """It opens, and spoils no answer of the batch it is in."""
+    engine = tiny_engine()
+    own = rows()
+    expected = [p.answer for p in predict(engine, own)]
+    encode = type(engine.backbone).encode
+
+    def picky(self, image, prompt, answer=None):
+        if image is not None and np.array_equal(np.asarray(image), np.asarray(own[2].open())):
+            raise ImageError("cut it")
+        return encode(self, image, prompt, answer)
+
+    monkeypatch.setattr(type(engine.backbone), "encode", picky)
+    found = predict(engine, own)
+    assert [p.failure for p in found] == ["cut it" if i == 2 else "" for i in range(len(own))]
+    assert [p.answer for i, p in enumerate(found) if i != 2] == [a for i, a in enumerate(expected) if i != 2]
 
 
 def test_looking_leaves_out_what_has_no_other_picture(tmp_path):

@@ -18,6 +18,7 @@ LEVELS = {
     "config": 0,
     "context": 1,
     "processes": 1,
+    "tensor_files": 1,
     "smola": 1,
     "adapter": 2,
     "adapter_files": 2,

@@ -15,7 +15,7 @@ from smola_demo import train as training
 from smola_demo.adapter import AdapterError
 from smola_demo.adapter_files import WEIGHTS_NAME
 from smola_demo.config import ConfigError, TrainConfig
-from smola_demo.experts import attach_experts
+from smola_demo.experts import ExpertsError, attach_experts
 from smola_demo.lora import attach_lora, is_lora, matched_rank
 from smola_demo.train import train
 
@@ -115,6 +115,18 @@ def test_tuned_over_experts_the_experts_stay_and_both_come_back(here):
     with adapter.disabled():
         without = logits(fresh.model, fresh)
     assert (without - logits(fresh.model, fresh)).abs().max() > 1e-3
+
+
+def test_a_lora_is_not_laid_over_other_experts_than_its_own(here):
+    train(config(output="generalist"), quiet=True)
+    train(config(output="tuned", method="lora", lora_rank=2, init_experts="generalist"), quiet=True)
+    train(config(output="generalist", seed=5), quiet=True)
+    with pytest.raises(ExpertsError, match="LoRA in tuned was trained over other experts than those in gen"):
+        attach_experts(tiny_backbone(), Path("tuned"))
+    older = json.loads(Path("tuned/training.json").read_text())
+    del older["experts_sha256"]
+    Path("tuned/training.json").write_text(json.dumps(older))
+    assert attach_experts(tiny_backbone(), Path("tuned"))[0] is not None
 
 
 def test_a_lora_on_bfloat16_linears_is_trained_in_float32():

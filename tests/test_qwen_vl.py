@@ -14,6 +14,7 @@ from tiny_vlm import experts_on, noise, tiny_folder, tiny_vlm
 
 from smola_demo.backbone import BackboneError, load_backbone
 from smola_demo.backbone.pictures import Picture
+from smola_demo.data.images import ImageError
 from smola_demo.generation import generate
 
 NAMES = ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"]
@@ -159,7 +160,7 @@ def test_a_picture_like_a_thread_is_refused_in_one_sentence(name):
     backbone = tiny_vlm(name)
     assert len(backbone.prepare(noise((200, 1))).boxes) > 0
     with pytest.raises(
-        BackboneError, match=r"no picture of 201 × 1 pixels, .* 200 times as long as wide: cut it"
+        ImageError, match=r"no picture of 201 × 1 pixels, .* 200 times as long as wide: cut it"
     ):
         backbone.prepare(noise((201, 1)))
 

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from tiny import tiny_backbone
 
 from smola_demo import study as studies
 from smola_demo.config import ConfigError, TrainConfig
+from smola_demo.data.row import held_out
 from smola_demo.documents import fill, study_as_markdown
 from smola_demo.study import Study, compare, read_study, run
 from smola_demo.tables import TableError
@@ -64,6 +66,50 @@ def test_a_result_of_another_config_is_refused(here):
         run(study(one={"steps": 2}), say=lambda _: None, quiet=True)
     with pytest.raises(ConfigError, match="share a folder"):
         study(**{"a b": {}, "a-b": {}})
+
+
+def test_arms_judged_on_other_rows_or_another_base_are_not_compared(here):
+    """The first arm's data say what all are judged on: an arm in its place would change that unseen."""
+    data = [{"name": "shapes", "tasks": ["count"]}]
+    run(study(one={}), say=lambda _: None, quiet=True)
+    run(study(two={"data": data}), say=lambda _: None, quiet=True)
+    with pytest.raises(ConfigError, match="'one' and 'two' were judged on other rows"):
+        run(study(one={}, two={"data": data}), say=lambda _: None, quiet=True)
+    Path("runs/study/two/arm.json").unlink()
+    assert len(run(study(one={}, two={"data": data}), say=lambda _: None, quiet=True)["arms"]) == 2
+
+
+def test_a_small_file_is_judged_once_and_by_its_pictures(here):
+    """A stream without end brings rows again; the same row twice would only narrow the interval."""
+    for i in range(60):
+        Image.new("RGB", (8, 8), (i, 0, 0)).save(f"p{i}.png")
+    rows = [
+        {"image": f"p{i}.png", "task": "vqa", "question": f"{which}?", "answers": [str(i % 7)]}
+        for i in range(60)
+        for which in ("What", "Which")
+    ]
+    Path("rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    pictures = sum(held_out(f"p{i}.png") for i in range(60))
+    small = BASE | {"data": [{"name": "rows.jsonl"}], "steps": 1}
+    result = run(Study(small, {"one": {}}, "runs/study", rows=200), say=lambda _: None, quiet=True)
+    assert result["n"] == 2 * pictures
+    found = json.loads(Path("runs/study/one/arm.json").read_text())
+    assert set(found["pictures"]) == set(range(pictures))
+
+
+def test_intervals_draw_pictures_where_arms_name_them():
+    """Ten pictures whose eight rows always agree tell as much as ten rows."""
+    facts = {"parameters": 1, "share": 0.1, "bytes": 1, "steps": 1, "seconds": 1.0, "tasks": ["a"] * 80}
+    gains = np.repeat(np.random.default_rng(0).normal(size=10), 8)
+    rows = [{"arm": "x", "nats": [0.0] * 80, **facts}, {"arm": "y", "nats": gains.tolist(), **facts}]
+    pictures = {"pictures": np.repeat(np.arange(10), 8).tolist()}
+
+    def width(results):
+        low, high = compare(results)["arms"][1]["ci95"]
+        return high - low
+
+    assert width([row | pictures for row in rows]) > 2 * width(rows)
+    assert width([rows[0] | pictures, rows[1]]) == width(rows), "an older arm does not name them"
 
 
 def test_a_finished_arm_is_not_run_again_and_a_stopped_one_goes_on(here, monkeypatch):

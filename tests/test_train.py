@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from accelerate import DistributedType
+from accelerate import Accelerator, DistributedType
 from PIL import Image
 from safetensors.torch import load_file
 from tiny import tiny_backbone
@@ -27,8 +27,8 @@ from smola_demo.data.row import RowError, held_out
 from smola_demo.engine import Engine
 from smola_demo.experts import ExpertsError
 from smola_demo.model_card import terms_of, write_card
-from smola_demo.train import state_folder, train
-from smola_demo.train_state import StateError
+from smola_demo.train import DivergedError, state_folder, train
+from smola_demo.train_state import STATE_NAME, StateError
 
 BIAS = "model.multi_modal_projector.linear_1.bias"
 BASE = {
@@ -377,10 +377,32 @@ def test_only_what_our_generators_drew_has_our_licence():
 def test_runs_of_one_name_in_two_folders_keep_their_own_state():
     folders = {
         output: state_folder(config(output=output))
-        for output in ("a/experts", "b/experts", "runs/experts", "/tmp/experts", "../experts")
+        for output in ("a/experts", "b/experts", "runs/experts", "/nowhere/experts", "../experts")
     }
-    told = [str(folder) for folder in folders.values()]
-    assert told == ["runs/a/experts", "runs/b/experts", *["runs/experts"] * 3]
+    assert len(set(folders.values())) == 5
+    told = {output: str(folder) for output, folder in folders.items()}
+    assert told["a/experts"] == "runs/a/experts"
+    assert told["runs/experts"] == "runs/experts"
+    assert re.fullmatch(r"runs/experts-[0-9a-f]{8}", told["/nowhere/experts"])
+    assert state_folder(config(output=str(Path("runs/experts").resolve()))) == Path("runs/experts")
+
+
+@pytest.mark.parametrize("broken", ["nan", "inf"])
+def test_a_run_that_diverges_says_so_and_keeps_its_last_state(here, monkeypatch, broken):
+    train(config(steps=4, save_every=2), quiet=True)
+    state = state_folder(config()) / STATE_NAME
+    before = state.read_bytes()
+    clipped = Accelerator.clip_grad_norm_
+
+    def diverging(self, parameters, norm):
+        parameters = list(parameters)
+        parameters[0].grad.fill_(float(broken))
+        return clipped(self, parameters, norm)
+
+    monkeypatch.setattr(Accelerator, "clip_grad_norm_", diverging)
+    with pytest.raises(DivergedError, match=r"gradient of step 1 is no number: lower the learning rates"):
+        train(config(steps=4, save_every=1), quiet=True)
+    assert state.read_bytes() == before
 
 
 def test_experts_may_be_made_for_another_base_than_the_shipped_one(here):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from smola_demo.backbone.download import PARTS, file_sha256, read_json, write_json
+from smola_demo.tensor_files import write_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -112,16 +113,12 @@ def save_base(model: Any, folder: Path, facts: dict[str, Any], tower: bool = Fal
     Matrices and convolutions are stored in bfloat16, biases and statistics as they are. An older base is
     replaced.
     """
-    from safetensors.torch import save_file
-
     tensors = {name: t.detach().cpu().contiguous() for name, t in _state(model, tower).items()}
     for name, value in tensors.items():
         if value.ndim > 1:
             tensors[name] = value.to(torch.bfloat16)
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / (WEIGHTS + ".tmp")
-    save_file(tensors, temporary, metadata={"format": "pt"})
-    temporary.replace(folder / WEIGHTS)
+    write_tensors(tensors, folder / WEIGHTS)
     parts = {part.requirement: part.sha256 for part in PARTS}
     what = "connector of the embedded backbone"
     if tower:

@@ -9,6 +9,7 @@ from smola_demo.backbone import BackboneError
 from smola_demo.backbone.base import grid_boxes
 from smola_demo.backbone.family import FamilyBackbone, Picture
 from smola_demo.context import VISUAL
+from smola_demo.data.images import ImageError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -59,10 +60,10 @@ class QwenVLBackbone(FamilyBackbone):
     def picture(self, image: Image) -> Picture:
         """Pixels (patches, d), those of a cell side by side; image_grid_thw (1, 3) in patches goes with them.
 
-        Raises BackboneError for a picture that is far too long or wide.
+        Raises ImageError for a picture that is far too long or wide.
         """
         if max(image.size) > LONGEST * min(image.size):
-            raise BackboneError(
+            raise ImageError(
                 f"'{self.id}' takes no picture of {image.width} × {image.height} pixels, which is more than "
                 f"{LONGEST} times as long as wide: cut it"
             )
