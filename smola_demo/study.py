@@ -149,7 +149,7 @@ def judge(study: Study, arm: str) -> dict[str, Any]:
     alone = [replace(source, pack=1) for source in config.data]  # a row is one question
     mixture = Mixture(alone, 1, DEV_SEED, config.max_answer_chars, split="dev")
     rows, tasks = [], []
-    judged: dict[tuple[str, str, str, str], None] = {}
+    judged: dict[tuple[str, str, str | None, str], None] = {}
     for i in range(MOST_TRIED * study.rows):
         group, picture = next(prepared(backbone, mixture, i))
         (item,) = group.items
@@ -190,7 +190,7 @@ def _places(names: Iterable[str]) -> list[int]:
     return [place.setdefault(name, len(place)) for name in names]
 
 
-def _digest(rows: Iterable[Sequence[str]]) -> str:
+def _digest(rows: Iterable[Sequence[str | None]]) -> str:
     return hashlib.sha256(json.dumps([list(row) for row in rows]).encode()).hexdigest()[:16]
 
 
@@ -213,7 +213,7 @@ def compare(results: list[dict[str, Any]]) -> dict[str, Any]:
     names = list(dict.fromkeys(tasks))
     rows_of = [[task == name for task in tasks] for name in names]
     named = all("pictures" in result for result in results)
-    pictures = [np.array(results[0]["pictures"])[own] for own in rows_of] if named else None
+    pictures = [np.array(results[0]["pictures"])[own].tolist() for own in rows_of] if named else None
     first = np.array(results[0]["nats"])
     arms = []
     for result in results:
