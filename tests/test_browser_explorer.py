@@ -4,12 +4,24 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import numpy as np
 import pytest
 from browsing import SCREENS, browser  # noqa: F401  fixtures
-from exploring import RECORDS, Explorer, Numbers, close, explorer, exploring, numbers, url  # noqa: F401  fixtures
+from exploring import (  # noqa: F401  fixtures
+    RECORDS,
+    Explorer,
+    Numbers,
+    close,
+    explorer,
+    exploring,
+    made,
+    numbers,
+    url,
+)
+from PIL import Image
 
 from smola_demo.runs import pack, unpack
 
@@ -89,6 +101,43 @@ def test_the_overlay_shows_the_chosen_expert_and_the_most_peaked_ones(explorer, 
     legend = explorer.page.inner_text(".patch-legend")
     assert f"{values[2, :, 2].max():.4f}" in legend
     assert "even 0.25" in legend
+
+
+# The grey of a canvas in the middle of each patch.
+GREYS = """(canvas) => [...document.querySelectorAll("#explorer-overlay .patch")].map((patch) => {
+  const [x, y, w, h] = ["x", "y", "width", "height"].map((name) => Number(patch.getAttribute(name)));
+  const at = [(x + w / 2) * canvas.width, (y + h / 2) * canvas.height].map(Math.floor);
+  const [r, g, b] = canvas.getContext("2d").getImageData(...at, 1, 1).data;
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+})"""
+
+
+@pytest.mark.parametrize("screen", ["wide", "dark"])
+@pytest.mark.parametrize("colour", ["white", "black"])
+def test_lightness_orders_the_patches_whatever_the_picture(browser, screen, colour):
+    record = made(colour=colour)
+    numbers = Numbers(record)
+    with exploring([record]) as url:
+        context = browser.new_context(**SCREENS[screen])
+        page = Explorer(context.new_page(), url).show().page
+        current = page.locator("#explorer-overlay[data-current=yes]")
+        for name in page.locator(".multiples button span").all_inner_texts()[:3]:
+            page.locator(".multiples button", has_text=name).click()
+            current.wait_for()
+            group, expert = name.split()
+            values = numbers.mean["weight"].mean(1)[numbers.groups.index(group), numbers.visual, int(expert)]
+            small = page.locator(".multiples button[aria-pressed=true] canvas")
+            for canvas in (page.locator(".patch-stage canvas"), small):
+                greys = np.array(canvas.evaluate(GREYS))[np.argsort(values)]
+                steps = np.diff(greys if screen == "dark" else -greys)
+                assert steps.min() > -1  # rounding
+                assert steps.sum() > 90
+        if (screen, colour) == ("wide", "white"):  # the page's ground is the picture's
+            bar = Image.open(io.BytesIO(page.locator(".patch-bar").screenshot())).convert("RGB")
+            ends = [bar.getpixel((x, bar.height // 2)) for x in (3, bar.width - 4)]
+            tones = [0.2126 * r + 0.7152 * g + 0.0722 * b for r, g, b in ends]
+            np.testing.assert_allclose(tones, [greys[0], greys[-1]], atol=4)
+        context.close()
 
 
 def test_group_shares_add_up_token_by_token(explorer, numbers):

@@ -92,7 +92,8 @@ const drawLegend = (values, group) => {
   const { low, high, part } = patchScale(values);
   const difference = state.scale === "difference";
   const even = difference ? 0 : average(run.routing.patches.map((t) => run.routing.even(state.measure, t)));
-  const steps = scaleOf(group).map(([at, hex]) => `${hex} ${100 * at}%`);
+  const alpha = Math.round(255 * STRENGTH).toString(16); // as on the picture
+  const steps = scaleOf(group).map(([at, hex]) => `${hex}${alpha} ${100 * at}%`);
   const bar = el("div", { class: "patch-bar" });
   bar.style.background = `linear-gradient(to right, ${steps.join()})`;
   const inside = even >= low && even <= high;
@@ -276,7 +277,7 @@ const overlayFigure = () =>
   figure("overlay", {
     title: "Where on the picture",
     how: [
-      "The chosen expert's value on each patch of the picture, the deeper the more.",
+      "The chosen expert's value on each patch of the picture: darker (lighter on a dark page) is more.",
       "Click a patch (or walk with the arrow keys) for the experts that serve it;",
       "press a small picture for another expert.",
     ],

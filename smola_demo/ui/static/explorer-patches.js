@@ -13,20 +13,28 @@ const patchScale = (values) => {
   return { low, high, part: (v) => (high > low ? (v - low) / (high - low) : 0.5) };
 };
 
+// One strength for all values, so that lightness alone orders them, whatever the picture's own.
+const VEIL = 0.35;
+const STRENGTH = 0.65;
+
 const paintPatches = (canvas, values, group) => {
   const pen = canvas.getContext("2d");
   const { width, height } = canvas;
   pen.clearRect(0, 0, width, height);
+  pen.globalAlpha = 1;
   pen.filter = "grayscale(1)";
   if (run.image) pen.drawImage(run.image, 0, 0, width, height);
   pen.filter = "none";
+  if (!values.length) return;
+  pen.globalAlpha = VEIL;
+  pen.fillStyle = smola.css("--block-background-fill");
+  pen.fillRect(0, 0, width, height);
+  pen.globalAlpha = STRENGTH;
   const { part } = patchScale(values);
   const stops = scaleOf(group);
-  for (const i of values.length ? run.routing.sheet : []) {
-    const v = values[i];
+  for (const i of run.routing.sheet) {
     const [x0, y0, x1, y1] = run.routing.box[i];
-    const strong = state.scale === "difference" ? Math.abs(2 * part(v) - 1) : part(v);
-    pen.fillStyle = `rgba(${smola.mix(stops, part(v)).join()},${0.15 + 0.7 * strong})`;
+    pen.fillStyle = `rgb(${smola.mix(stops, part(values[i])).join()})`;
     const [left, top] = [Math.round(x0 * width), Math.round(y0 * height)];
     pen.fillRect(left, top, Math.round(x1 * width) - left, Math.round(y1 * height) - top);
   }
