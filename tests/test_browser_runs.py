@@ -72,6 +72,34 @@ def test_a_run_keeps_the_name_it_was_asked_under_and_while_one_goes_none_is_curr
     assert visit.errors == []
 
 
+def test_a_press_that_gets_no_run_leaves_the_view_alone(visit, engine):
+    page = visit.open().page
+    example(visit, 0)
+    visit.tab("ablate")
+    page.locator("#picker [data-expert]").first.click()
+    page.click("#ablate")
+    page.wait_for_selector(".comparison[data-state=done]")
+    page.wait_for_selector("#ablate:not([disabled])")
+    shown = visit.text(".comparison")
+    engine.token_s = 0.3
+    visit.tab("ask")
+    page.click("#ask")
+    page.wait_for_selector(".answer[data-state=writing]")
+    visit.tab("ablate")
+    page.click("#ablate")
+    told = page.locator(".aside")
+    told.wait_for()
+    assert told.inner_text().startswith("Another run of yours is going")
+    assert told.evaluate("(n) => getComputedStyle(n).position") == "fixed"
+    engine.token_s = 0
+    visit.tab("ask")
+    visit.answered()
+    visit.tab("ablate")
+    assert visit.text(".comparison") == shown
+    told.wait_for(state="detached")
+    assert visit.errors == []
+
+
 def test_only_ten_runs_are_kept(visit):
     page = visit.open().page
     example(visit, 0)

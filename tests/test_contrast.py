@@ -251,7 +251,7 @@ def test_a_second_run_of_the_same_visitor_is_told_to_wait(picture):
     run = pair(do, (picture, "caption", None), UNTOUCHED, BACKBONE)
     next(run)
     message, *rest = elsewhere.begin(VISITOR)
-    assert "Another run of yours" in json.loads(message)["message"]
+    assert "Another run of yours" in json.loads(message)["aside"]
     assert all(skipped(v) for v in rest)
     list(run)
 

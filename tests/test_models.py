@@ -140,8 +140,7 @@ def test_a_request_during_a_switch_is_told_so(do, models, handle, picture):  # n
     models.during = [act]
     assert "text" in last(do.load(BIG, "none", "auto"))
     ((told),) = heard
-    assert told["state"] == "stopped"
-    assert told["message"].endswith("ask again when it is there.")
+    assert told["aside"].endswith("ask again when it is there.")
     assert handle.require().backbone == BIG
 
 

@@ -201,7 +201,7 @@ def test_a_second_run_of_the_same_visitor_is_told_to_wait(picture):
     run = ablate(do, picture, "caption", None, "visual:1")
     next(run)
     message, *rest = elsewhere.begin(VISITOR)
-    assert "Another run of yours" in json.loads(message)["message"]
+    assert "Another run of yours" in json.loads(message)["aside"]
     assert all(skipped(v) for v in rest)
     assert all(skipped(v) for v in do.begin(VISITOR)), "the comparison on screen goes on"
     list(run)
@@ -212,7 +212,7 @@ def test_a_press_during_the_ranking_is_told_to_wait_and_stop_is_the_rankings_own
     ranks = rank_handlers()
     run = rank(ranks, picture, "caption", None, "expert", None)
     next(run)
-    assert "Another run of yours" in json.loads(ranks.ablate.begin(VISITOR)[0])["message"]
+    assert "Another run of yours" in json.loads(ranks.ablate.begin(VISITOR)[0])["aside"]
     ranks.ablate.stop(VISITOR)
     assert json.loads(next(run)[0])["state"] == "running"
     ranks.stop(VISITOR)

@@ -65,7 +65,10 @@ def test_a_refused_press_never_takes_a_later_run(picture):
     other = ablation_handlers(engine, do.stops)
     run = ask(do, picture, "caption", None)
     next(run)
-    refused, *_ = other.begin(VISITOR)
+    refused, *rest = other.begin(VISITOR)
+    assert json.loads(refused).keys() == {"aside", "ticket", "press"}, "nothing that a view would draw"
+    assert all(skipped(v) for v in [*rest, *other.refused(refused, VISITOR)])
+    assert other.begin(VISITOR)[0] != refused, "a second press is told so too"
     list(run)
     again, *_ = do.begin(VISITOR)
     (nothing,) = other.ablate(picture, "caption", None, "visual:1", refused, VISITOR)

@@ -1,14 +1,16 @@
 """One visitor's run of the model, from the press of a button to its end: what every tab's handlers share.
 
 A run is announced at once, outside the queue, so that Stop has something to stop; the queue then calls
-`follow`. In between the first view's value carries the run's ticket, 0 for a press that got none: such a
-press, or one whose run was stopped before its turn, does nothing when the queue comes to it. Whatever goes
-wrong, the page gets one sentence and its buttons back, and the log gets the rest.
+`follow`. In between the first view's value carries the run's ticket, 0 for a press that got none, which is
+told beside what the view shows: such a press, or one whose run was stopped before its turn, does nothing when
+the queue comes to it. Whatever goes wrong, the page gets one sentence and its buttons back, and the log gets
+the rest.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -67,18 +69,14 @@ class ModelRuns:
         visitor = request.session_hash
         unchanged = skip(len(self.buttons()))
         if self.handle.switching and self.stops.owner(visitor) is None:
-            return self._refusal("stopped", f"{self.handle.status}: {LATER}"), *unchanged
+            return _refusal(f"{self.handle.status}: {LATER}"), *unchanged
         ticket = self.stops.begin(visitor, self)
         if not ticket:
             mine = self.stops.owner(visitor) is self  # Enter pressed twice: the run on screen goes on
-            return gr.skip() if mine else self._refusal("error", OTHER), *unchanged
+            return gr.skip() if mine else _refusal(OTHER), *unchanged
         ahead = self.stops.ahead(visitor)
         said = f"Waiting for the model, {ahead} before you …" if ahead else "Waiting for the model …"
         return self.shown(self.waiting(said), ticket=ticket), *self.buttons(busy=True)
-
-    def _refusal(self, state: str, message: str) -> str:
-        """The sentence for a press that got no run, and that its turn in the queue is for nothing."""
-        return self.shown(self.told(state, message), ticket=0)
 
     def follow(self, work: Work, announced: Any, request: gr.Request) -> Iterator[tuple[Any, ...]]:
         """The announced run: `work` gets the flag that Stop sets and yields the values of the views.
@@ -113,7 +111,7 @@ class ModelRuns:
         visitor = request.session_hash
         if self.stops.take(visitor, decode(announced).get("ticket"), self):
             self.stops.end(visitor)
-        elif self.stops.owner(visitor) is self:  # one press too many: the run on screen goes on
+        elif self.stops.owner(visitor) is not None:  # one press too many: the run on screen goes on
             return skip(1 + len(self.buttons()))
         return self.shown(self.told("error", BUSY)), *self.buttons()
 
@@ -124,6 +122,15 @@ class ModelRuns:
         if self.stops.stop(request.session_hash):
             return skip(1 + len(self.buttons()))
         return self.shown(self.told("stopped", "Stopped.")), *self.buttons()
+
+
+def _refusal(message: str) -> str:
+    """The sentence for a press that got no run: the view keeps what it shows, and the queue has no work.
+
+    Not a warning of Gradio's: outside its queue those reach no page.
+    """
+    # Each is another value, or a second press would be told nothing.
+    return encode({"aside": message, "ticket": 0, "press": time.monotonic_ns()})
 
 
 def stop_update(*, busy: bool) -> Any:

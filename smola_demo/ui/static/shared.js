@@ -101,6 +101,14 @@ window.smola ??= (() => {
     }).observe(node);
   };
 
+  // A sentence beside the page, for some seconds.
+  const tell = (text) => {
+    document.querySelector(".aside")?.remove();
+    const told = element("p", { class: "aside", role: "alert" }, text);
+    document.querySelector(".gradio-container").append(told);
+    setTimeout(() => told.remove(), 8000);
+  };
+
   // A view's life: parse the value now and at each update, show what went wrong instead of nothing.
   const live = (props, watch, draw) => {
     const run = () => {
@@ -110,7 +118,8 @@ window.smola ??= (() => {
       } catch {
         return;
       }
-      if (value) draw(value);
+      if (value?.aside) tell(value.aside);
+      else if (value) draw(value);
     };
     watch("value", run);
     run();
