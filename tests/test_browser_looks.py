@@ -1,4 +1,4 @@
-"""What must be seen: choices on a dark ground, the map before what follows it, words with nothing on them."""
+"""What must be seen: choices on a dark ground, where the keyboard is, numbers without plots, words bare."""
 
 # ruff: noqa: F811  a test names the fixtures it wants
 
@@ -111,3 +111,19 @@ def test_no_number_of_the_atlas_lies_under_another_point(visit):
     # A text's box is taller than its digit, so its middle is looked at.
     middles = [((a + c) / 2 - 1, (b + d) / 2 - 1, (a + c) / 2 + 1, (b + d) / 2 + 1) for a, b, c, d in words]
     assert all(apart(middle, point) for middle in middles for point in points)
+
+
+def test_the_switch_that_the_keyboard_is_on_is_outlined(visit, picture):
+    visit.upload(picture)
+    visit.tab("compare")
+    visit.page.locator("#experts-b label", has_text="all").click()  # the plain backbone has no routing
+    visit.page.click("#compare")
+    visit.page.wait_for_selector(".contrast[data-state=done]")
+    ring = "(n) => getComputedStyle(n.nextElementSibling).outlineStyle"
+    for tab, box in (("compare", ".contrast"), ("ask", ".routing"), ("atlas", ".offline-body")):
+        visit.tab(tab)
+        switch = visit.page.locator(f"{box} .switches input").first
+        assert switch.evaluate(ring) == "none"
+        switch.focus()
+        visit.page.keyboard.press("ArrowRight")
+        assert visit.page.locator(":focus").evaluate(ring) == "solid", tab
