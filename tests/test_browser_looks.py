@@ -127,3 +127,18 @@ def test_the_switch_that_the_keyboard_is_on_is_outlined(visit, picture):
         switch.focus()
         visit.page.keyboard.press("ArrowRight")
         assert visit.page.locator(":focus").evaluate(ring) == "solid", tab
+
+
+def test_without_the_plot_library_a_comparison_has_its_table(browser, url, picture):
+    context = browser.new_context(**SCREENS["wide"])
+    page = context.new_page()
+    page.route("**/plotly.min.js*", lambda route: route.abort())
+    visit = Visit(page, url)
+    page.goto(url)
+    page.wait_for_selector("#ask:not([disabled])")
+    visit.upload(picture)
+    visit.tab("ablate")
+    page.locator("#picker [data-expert]").first.click()
+    page.click("#ablate")
+    page.wait_for_selector(".divergence-table[open] td")
+    context.close()

@@ -19,16 +19,17 @@ const strip = (list, reach) => {
 };
 
 const chart = () => {
-  if (!Plotly || !value?.divergence || value.state !== "done") return;
+  if (!value?.divergence || value.state !== "done") return;
   const { data, layout } = value.divergence;
-  const line = { ...data[0], line: { ...data[0].line, color: smola.css("--body-text-color") } };
-  const styled = smola.themed(layout);
-  styled.width = plot.clientWidth || undefined;
-  Plotly.react(plot, [line], styled, smola.config);
   const { x, y } = data[0];
   const head = el("tr", {}, el("th", { scope: "col" }, "layer"), el("th", { scope: "col" }, "nats"));
   const rows = x.map((layer, i) => el("tr", {}, el("th", { scope: "row" }, `${layer}`), el("td", {}, y[i] == null ? "–" : y[i].toPrecision(3))));
   find(".divergence-table .scroll").replaceChildren(el("table", {}, el("thead", {}, head), el("tbody", {}, ...rows)));
+  if (!Plotly) return;
+  const line = { ...data[0], line: { ...data[0].line, color: smola.css("--body-text-color") } };
+  const styled = smola.themed(layout);
+  styled.width = plot.clientWidth || undefined;
+  Plotly.react(plot, [line], styled, smola.config);
 };
 
 const rowsOf = ({ x, y }) => x.map((layer, i) => [layer, y[i]]);
