@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from types import SimpleNamespace
 
 import gradio as gr
-from browsing import free_port
+from browsing import WAIT, free_port
 
 from smola_demo import ui
 from smola_demo.ui.ablate_handlers import AblateHandlers
@@ -43,3 +44,45 @@ def offline_page(handle):
         yield f"http://127.0.0.1:{number}/"
     finally:
         page.close()
+
+
+class Tab:
+    """One of the two tabs, opened on a fresh page."""
+
+    def __init__(self, page, url):
+        self.page, self.errors, self.asked = page, [], []
+        page.set_default_timeout(WAIT)
+        page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda e: self.errors.append(str(e)))
+        page.on(
+            "request", lambda r: self.asked.append(r.url) if "/run/" in r.url or "/join" in r.url else None
+        )
+        page.goto(url)
+        page.wait_for_selector("#there")
+
+    def open(self, name, state="shown", *, told=True):
+        self.name = name
+        if told:
+            self.page.click("#there")
+        self.choose({"atlas": "Atlas", "truth": "Is it true?"}[name])
+        self.page.wait_for_selector(f"#{name} [data-state={state}]")
+        return self
+
+    def choose(self, title):
+        self.page.get_by_role("tab", name=title).first.click()
+
+    def data(self, name):
+        """A drawing's traces, once it shows the present choice."""
+        self.page.locator(f"#explorer-{name}").scroll_into_view_if_needed()
+        self.page.wait_for_selector(f"#explorer-{name}[data-current=yes]")
+        told = self.page.evaluate(
+            f"JSON.stringify(document.querySelector('#explorer-{name} .figure-plot').data.map("
+            "({x, y, z, name, text, error_x}) => ({x, y, z, name, text, error_x})))"
+        )
+        return json.loads(told)
+
+    def order(self):
+        return self.page.eval_on_selector_all(".atlas-card", "(all) => all.map((c) => c.dataset.expert)")
+
+    def fits(self):
+        return self.page.evaluate("document.documentElement.scrollWidth <= innerWidth")

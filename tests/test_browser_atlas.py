@@ -6,13 +6,12 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 
 import numpy as np
 import pytest
-from browsing import SCREENS, WAIT, address, assets, browser, engine, visit  # noqa: F401  fixtures
+from browsing import SCREENS, address, assets, browser, engine, visit  # noqa: F401  fixtures
 from offline_files import TASKS, ShippedEngine, atlas_file, metrics_file, write_files
-from offline_page import offline_page
+from offline_page import Tab, offline_page
 
 from smola_demo import ui
 
@@ -40,48 +39,6 @@ def url(tmp_path_factory):
     write_files(engine.info())
     with offline_page(ui.EngineHandle.of(engine)) as found:
         yield found
-
-
-class Tab:
-    """One of the two tabs, opened on a fresh page."""
-
-    def __init__(self, page, url):
-        self.page, self.errors, self.asked = page, [], []
-        page.set_default_timeout(WAIT)
-        page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
-        page.on("pageerror", lambda e: self.errors.append(str(e)))
-        page.on(
-            "request", lambda r: self.asked.append(r.url) if "/run/" in r.url or "/join" in r.url else None
-        )
-        page.goto(url)
-        page.wait_for_selector("#there")
-
-    def open(self, name, state="shown", *, told=True):
-        self.name = name
-        if told:
-            self.page.click("#there")
-        self.choose({"atlas": "Atlas", "truth": "Is it true?"}[name])
-        self.page.wait_for_selector(f"#{name} [data-state={state}]")
-        return self
-
-    def choose(self, title):
-        self.page.get_by_role("tab", name=title).first.click()
-
-    def data(self, name):
-        """A drawing's traces, once it shows the present choice."""
-        self.page.locator(f"#explorer-{name}").scroll_into_view_if_needed()
-        self.page.wait_for_selector(f"#explorer-{name}[data-current=yes]")
-        told = self.page.evaluate(
-            f"JSON.stringify(document.querySelector('#explorer-{name} .figure-plot').data.map("
-            "({x, y, z, name, text, error_x}) => ({x, y, z, name, text, error_x})))"
-        )
-        return json.loads(told)
-
-    def order(self):
-        return self.page.eval_on_selector_all(".atlas-card", "(all) => all.map((c) => c.dataset.expert)")
-
-    def fits(self):
-        return self.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 @pytest.fixture
@@ -174,6 +131,34 @@ def test_the_file_is_sent_once_and_only_when_the_tab_is_seen(tab):
     tab.page.wait_for_selector(".atlas-card")
     tab.page.wait_for_timeout(500)
     assert len(tab.asked) == before + 2
+
+
+def test_another_atlas_with_fewer_tasks_takes_the_place_of_the_first(browser, tmp_path):
+    first, second = shipped(tmp_path / "first"), shipped(tmp_path / "second")
+    for made in (first, second):
+        made.folder.mkdir()
+    write_files(first.info())
+    fewer = atlas_file(second.info(), seed=1)
+    fewer["made"]["tasks"] = {"vqa": TASKS["vqa"]}
+    for entry in fewer["entries"]:
+        entry["tasks"] = {"vqa": entry["tasks"]["vqa"]}
+    write_files(second.info(), atlas=fewer)
+    handle = ui.EngineHandle.of(first)
+    with offline_page(handle) as url:
+        context = browser.new_context(**SCREENS["wide"])
+        tab = Tab(context.new_page(), url).open("atlas")
+        tab.page.locator(".atlas-all th button", has_text="count effect").click()
+        assert handle.switch(lambda _report: second) == ""
+        tab.page.click("#there")
+        lowest = min(entry["effect"] for entry in fewer["entries"])
+        tab.page.wait_for_function(
+            "(v) => document.querySelector('.atlas-card .atlas-facts')?.innerText.includes(v)",
+            arg=f"{abs(lowest):.4f}",
+        )
+        assert tab.page.locator(".atlas-all thead th").count() == 10
+        assert tab.page.locator(".atlas-all th[aria-sort=ascending]").inner_text().startswith("expert")
+        assert tab.errors == []
+        context.close()
 
 
 def test_take_it_out_leads_to_the_ablate_tab(tab):

@@ -36,9 +36,11 @@ offline(find(".offline-body"), find(".offline-note"), (shown) => {
   showAll();
 }, () => {
   cards.clear();
+  find(".atlas-cards").replaceChildren();
   figures.length = 0;
   for (const label of find(".atlas-groups").querySelectorAll("label")) label.remove();
   Object.assign(view, { task: "", group: "" });
+  Object.assign(order, { column: 0, down: false }); // another atlas may have fewer columns
 });
 smola.onTheme(() => run && repaint());
 plotting(find(".offline-note"));
