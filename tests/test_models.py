@@ -41,7 +41,8 @@ def do(handle, models):
 
 
 def last(run):
-    *_, (note, _) = run
+    *_, (note, *fields) = run
+    assert [field["interactive"] for field in fields] == [True] * 4, "Load and what it loads"
     return json.loads(note)
 
 
@@ -83,13 +84,30 @@ def test_another_model_takes_the_place_of_the_first_whose_memory_is_free_before(
     old = weakref.ref(handle.engine)
     seen = []
     models.during = [lambda: seen.append((old(), handle.status, handle.info))]
-    said = [json.loads(note)["text"] for note, _ in do.load(BIG, "untrained", "nf4")]
+    said = [json.loads(note)["text"] for note, *_ in do.load(BIG, "untrained", "nf4")]
     assert models.loaded == [(BIG, "untrained", "nf4")]
     ((then, status, info),) = seen
     assert (then, info) == (None, None)
     assert status.startswith(f"Loading the model ({BIG} fits)")
     assert said[-1] == "Loaded: big-model, 4-bit NF4 weights, with untrained experts."
     assert (handle.require().backbone, handle.loads, handle.error) == (BIG, 2, "")
+
+
+def test_until_its_load_is_over_a_page_offers_no_second_one(do, models):
+    """Gradio would drop it without a word."""
+    assert [field["interactive"] for field in do.begin()[1:]] == [False] * 4
+    assert [field["interactive"] for field in do.refused()[1:]] == [True] * 4
+    models.broken = "there is not enough memory to load it"
+    *going, _ = do.load(BIG, "none", "auto")
+    assert all(skipped(field) for _, *fields in going for field in fields)
+
+
+def test_who_chooses_while_anothers_load_fails_may_load_after_it(do, models):
+    chosen = []
+    models.during = [lambda: chosen.append(do.choose(BIG, "auto")[2])]
+    models.broken = "there is not enough memory to load it"
+    assert last(do.load(BIG, "none", "auto"))["kind"] == "error"
+    assert chosen[0]["interactive"] is True
 
 
 def test_a_variant_goes_with_the_model(models):
@@ -238,41 +256,6 @@ def page(handle, tmp_path):
     yield found
     found.close()
     gc.collect()
-
-
-# The places of what a look at the model gives back: the answer, and the results on the other tabs.
-ANSWER, RESULTS = 3, slice(-4, None)
-
-
-def look(page, *shown, known=1):
-    """What the page's look at the model makes of the answer, the run and three results."""
-    tick = next(fn.fn for fn in page.fns.values() if fn.name == "tick")
-    outputs = tick(*(json.dumps(value) for value in shown), "", known, VISITOR)
-    return [outputs[ANSWER], *outputs[RESULTS]]
-
-
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_fresh_answer_stays_when_the_page_sees_the_new_model(page, handle):
-    assert handle.switch(lambda _report: engine(BIG)) == ""
-    old, new = {"state": "done", "loads": 1}, {"state": "done", "loads": 2}
-    answer, run, comparison, ranking, contrast = look(page, new, old, new, old)
-    assert [skipped(v) for v in (answer, run, ranking)] == [True] * 3
-    assert [json.loads(v)["state"] for v in (comparison, contrast)] == ["idle"] * 2
-    answer, run, *_ = look(page, old, old, old, old)
-    assert (json.loads(answer)["state"], json.loads(run)) == ("idle", {})
-    answer, run, *_ = look(page, {"state": "error", "loads": 2}, old, old, old)
-    assert (skipped(answer), json.loads(run)) == (True, {})
-
-
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_look_changes_nothing_while_a_run_goes_on(page, handle):
-    assert handle.switch(lambda _report: engine(BIG)) == ""
-    functions = {fn.api_name: fn.fn for fn in page.fns.values()}
-    functions["begin"](VISITOR)
-    waiting = {"state": "waiting", "loads": 2}
-    assert all(skipped(v) for v in look(page, waiting, {}, {}, {}))
-    functions["stop"](VISITOR)
-    assert not all(skipped(v) for v in look(page, waiting, {}, {}, {}))
 
 
 def test_programs_see_and_change_the_model_as_the_page_does(handle, models):

@@ -54,23 +54,23 @@ class ModelHandlers:
         return (
             encode(offered_value(offered)),
             gr.update(choices=experts, value=wanted if wanted in names else names[0]),
-            gr.update(interactive=offered.fits and not self.handle.loading),
+            gr.update(interactive=offered.fits),  # while another loads, Load waits for its turn
         )
 
     def begin(self) -> tuple[Any, ...]:
         """At once, before the queue: a run of somebody may have to end first."""
         note = {"text": "Waiting until the model is free …", "kind": "loading"}
-        return encode(note), gr.update(interactive=False)
+        return encode(note), *_opened(now=False)
 
     def load(self, id: str | None, experts: str | None, precision: str) -> Iterator[tuple[Any, ...]]:
         """Switch to another model, telling how far it is; a failure leaves what was there."""
         try:
             for said in self.switch(id, experts, precision):
-                yield encode({"text": said, "kind": "loading"}), gr.skip()
-            yield encode(loaded_line(self.handle.info)), gr.update(interactive=True)
+                yield encode({"text": said, "kind": "loading"}), *skip(4)
+            yield encode(loaded_line(self.handle.info)), *_opened()
         except Exception as error:  # noqa: BLE001  whatever it is, the page says so in one sentence
             log(error)
-            yield encode({"text": sentence(error), "kind": "error"}), gr.update(interactive=True)
+            yield encode({"text": sentence(error), "kind": "error"}), *_opened()
 
     def switch(self, id: str | None, experts: str | None, precision: str) -> Iterator[str]:
         """Yield where loading stands until the other model is there.
@@ -99,7 +99,7 @@ class ModelHandlers:
 
     def refused(self) -> tuple[Any, ...]:
         """The queue was full, or the server could not take the call."""
-        return encode({"text": BUSY, "kind": "error"}), gr.update(interactive=True)
+        return encode({"text": BUSY, "kind": "error"}), *_opened()
 
     def loaded(self) -> tuple[Any, ...]:
         """Updates once a model has come: what is loaded, what else there is, the loaded one chosen."""
@@ -127,6 +127,11 @@ class ModelHandlers:
         """Bytes that the loaded model gives back when another takes its place."""
         info = self.handle.info
         return info.weights if info else 0
+
+
+def _opened(*, now: bool = True) -> tuple[Any, ...]:
+    """Updates of Load and of what it loads, shut while the page's own load goes: a second would be lost."""
+    return tuple(gr.update(interactive=now) for _ in range(4))
 
 
 def _name(id: Any) -> str:

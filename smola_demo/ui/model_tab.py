@@ -51,7 +51,7 @@ class ModelTab:
         # Another backbone has experts of its own; another precision keeps those that were chosen.
         for part, known in ((self.backbone, chosen), (self.precision, [*chosen, self.experts])):
             part.input(do.choose, known, shown, preprocess=False, queue=False, **LATEST)
-        said = [self.note, self.load_button]
+        said = [self.note, self.load_button, self.backbone, self.experts, self.precision]
         started = self.load_button.click(do.begin, None, said, queue=False, **QUIET)
         run = started.then(
             do.load,
