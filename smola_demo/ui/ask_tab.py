@@ -37,7 +37,7 @@ class AskTab:
             with gr.Column(scale=6, min_width=320):
                 self.routing = view("routing", answer.empty_map(None), label="Routing map", elem_id="routing")
                 self.take_out = gr.Button("Take it out", visible=False, elem_id="take-out")
-                self.cell = gr.State("")
+                self.cell = gr.Textbox(visible="hidden", label="Cell of the map", elem_id="cell")
                 below()
 
     def _inputs(self) -> None:

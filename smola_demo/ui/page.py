@@ -128,7 +128,7 @@ def build(
         waiting = [*tab.waiting, *ablate.waiting, *compare.waiting, atlas.view, truth.view]
         waiting += model.waiting if model else []
         results = [explorer.view, ablate.comparison, ablate.ranking, compare.contrast]
-        timer, seen = gr.Timer(active=False), gr.State(0)  # goes once a link's wishes are in their fields
+        timer = gr.Timer(active=False)  # goes once a link's wishes are in their fields
 
         def tick(
             shown: str,
@@ -136,22 +136,26 @@ def build(
             ranking: str,
             contrast: str,
             spec: str,
-            known: int,
+            noted: str,
             request: gr.Request,
         ) -> tuple[Any, ...]:
             """Once a second until the engine is there: how far loading has come. Recorded runs stay.
 
             Where the model can be changed, every few seconds after that: what another one left behind goes,
             once the visitor's own run is over. What is of the new model stays.
+
+            noted  the loading line, which holds what the page knows of: Gradio keeps few pages' states
             """
-            kind = "loading" if handle.loading else "error"
-            note = encode({"text": handle.status, "kind": kind})
+            heard = decode(noted).get("loads")
+            known = heard if isinstance(heard, int) else 0
+            line = {"text": handle.status, "kind": "loading" if handle.loading else "error"}
             held = known != handle.loads and stops.flag(request.session_hash) is not None
+            note, unchanged = encode(line | {"loads": known}), skip(len(waiting) + len(results))
             if handle.loading or held:
-                return note, gr.Timer(1.0, active=True), *skip(1 + len(waiting) + len(results))
+                return note, gr.Timer(1.0, active=True), *unchanged
             rest = gr.Timer(LOOK_S, active=True) if model else gr.Timer(active=False)
             if known == handle.loads:
-                return note, rest, *skip(1 + len(waiting) + len(results))
+                return note, rest, *unchanged
             offline = (*atlas.loaded(), *truth.loaded())
             asked = tab.handlers.loaded()
             values = map(decode, (shown, comparison, ranking, contrast))
@@ -163,10 +167,10 @@ def build(
             explored = fresh and decode(shown).get("state") == "done"
             idle = [gr.skip() if new else encode({"state": "idle"}) for new in stay]
             left = (gr.skip() if explored else encode({}), *idle) if known else skip(len(results))
-            return note, rest, handle.loads, *ended, *offered, *left
+            return encode(line | {"loads": handle.loads}), rest, *ended, *offered, *left
 
-        inputs = [tab.answer, *results[1:], ablate.spec, seen]
-        outputs = [status, timer, seen, *waiting, *results]
+        inputs = [tab.answer, *results[1:], ablate.spec, status]
+        outputs = [status, timer, *waiting, *results]
         for event in (arrived.then, timer.tick, *([model.wire().then] if model else [])):
             event(tick, inputs, outputs, js=MARKS, queue=False, **QUIET)
 
