@@ -158,3 +158,23 @@ def test_a_word_that_is_asked_for_while_its_run_arrives_is_of_that_run(explorer)
     page.wait_for_selector("#explorer .explorer[data-runs='3']")
     word = RECORDS["again"]["answer"]["tokens"][2]["text"].strip()
     assert explorer.chosen.endswith(f"token {word}.")
+
+
+@pytest.mark.parametrize("routing", ["token", "prefix"])
+def test_what_experts_read_is_said_of_each_routing(browser, routing):
+    record = json.loads(json.dumps(RECORDS["trained"]))
+    record["engine"]["routing"] = routing
+    with exploring([record]) as url:
+        context = browser.new_context(**SCREENS["wide"])
+        explorer = Explorer(context.new_page(), url).show()
+        explorer.switch(measure="share")
+        for name in NAMES:
+            explorer.drawn(name)
+        explorer.page.click("#explorer-anatomy summary")
+        told = explorer.page.text_content(".figures")
+        assert told.count("w·B·A·slot") == (0 if routing == "token" else told.count("w·B·A·"))
+        assert told.count("w·B·A·") > 6
+        assert ("read slots pooled over the prompt" in told) == (routing == "prefix")
+        assert ("see the same input" in told) == (routing == "token")
+        assert explorer.errors == []
+        context.close()

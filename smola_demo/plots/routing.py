@@ -126,7 +126,8 @@ def titles(layers: Sequence[int], names: Sequence[str]) -> dict[str, str]:
     return {
         "weight/value": f"Routing weight: a group's experts sum to 1 per token. {mean.capitalize()}.",
         "weight/difference": f"Routing weight minus uniform: 0 means an even share. {mean.capitalize()}.",
-        "share/value": f"Contribution ‖w·B·A·x‖, share of its group's sum in the layer. {mean.capitalize()}.",
+        "share/value": "Contribution, the length of what an expert adds: share of its group's sum in the "
+        f"layer. {mean.capitalize()}.",
         "share/difference": f"Share in group minus uniform: 0 means an even share. {mean.capitalize()}.",
     }
 

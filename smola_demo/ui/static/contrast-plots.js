@@ -20,7 +20,7 @@ const saidTokens = () => (drawn().same ? "both runs hold the same tokens here" :
 const said = () => {
   const what = choice("measure") === "weight"
     ? `Routing weight, a group's experts sum to 1 per token, uniform is 1/${routing().experts}`
-    : "Contribution ‖w·B·A·x‖ as a share of all experts' at the same linear and token";
+    : "Contribution, the length of what an expert adds, as a share of all experts' at the same linear and token";
   const gone = drawn().out.flat(2).some(Boolean) ? " Grey cells with a × hold an expert that a run has taken out: it counts as 0 there and has no say in the colours." : "";
   return `${what}; B minus A; mean over projections and the ${choice("phase")} tokens each group serves; ${saidLayers()}; ${saidTokens()}.${gone}`;
 };

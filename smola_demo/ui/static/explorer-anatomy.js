@@ -1,4 +1,4 @@
-// One token at one linear: every term of y = W x + Σ w·B A x with its own numbers.
+// One token at one linear: every term of y = W x + Σ w·B·A·x with its own numbers.
 const projectionPicker = el("select", { "aria-label": "Projection" });
 const anatomyTools = el("div", { class: "figure-tools" }, el("label", {}, "Projection ", projectionPicker));
 const story = el("p", { class: "anatomy-story" });
@@ -45,7 +45,8 @@ const tell = (t, l, p, found) => {
   const start = [
     `The model reads "${r.label(t)}".`,
     `In layer ${r.layers[l]}, ${r.projections[p]}, the frozen matrix W turns it into a vector of length ${short(base)}.`,
-    `The ${groups} experts see the same input, and each adds a small vector of its own, multiplied by its weight.`,
+    `The ${groups} experts ${pools() ? "read slots pooled over the prompt instead" : "see the same input"},`,
+    "and each adds a small vector of its own, multiplied by its weight.",
     "The weights of a group sum to 1 and the router switches none off:",
     "nothing is chosen and nothing is dropped. That is a softly mixed residual.",
   ].join(" ");
@@ -79,7 +80,7 @@ const drawAnatomy = () => {
   const y = range(found.length);
   const columns = [
     { name: "weight w", values: found.map(({ weight }) => weight), even: 1 / r.E },
-    { name: "length ‖w·B·A·x‖", values: found.map(({ norm }) => norm), even: shares / found.length },
+    { name: `length ‖${addition()}‖`, values: found.map(({ norm }) => norm), even: shares / found.length },
     { name: "cosine with W x", values: found.map(({ cosine }) => cosine), even: 0 },
   ];
   const reach = Math.max(0.1, ...found.map(({ cosine }) => 1.05 * Math.abs(cosine)));
@@ -157,6 +158,7 @@ const drawAnatomy = () => {
   const chosen = state.layer >= 0 ? "" : " (all layers are chosen: this is where experts add most to this token)";
   return {
     said: [
+      `y = W x + Σ ${addition()}`,
       saidToken(t),
       `layer ${r.layers[l]}${chosen}, ${r.projections[p]} alone`,
       `‖W x‖ = ${short(base)}`,
@@ -169,7 +171,7 @@ const drawAnatomy = () => {
     key: "anatomy",
     label: story.textContent,
     table: {
-      caption: `y = W x + Σ w·B A x for ${r.label(t)}, layer ${r.layers[l]}, ${r.projections[p]}`,
+      caption: `y = W x + Σ ${addition()} for ${r.label(t)}, layer ${r.layers[l]}, ${r.projections[p]}`,
       head: ["term", "weight", "length", "% of W x", "cosine with W x", "direction"],
       rows: [
         ["W x", null, base, 100, 1, "itself"],
@@ -191,7 +193,7 @@ let anatomyFigureNode = null;
 const anatomyFigure = () => {
   const tools = el("div", {}, anatomyTools, story);
   anatomyFigureNode = figure("anatomy", {
-    title: "Anatomy of one token: y = W x + Σ w·B A x",
+    title: "Anatomy of one token",
     how: [
       "Three numbers for every expert that serves the token: how much of it is used,",
       "how long the vector is that it adds, and whether that points along W x or against it.",

@@ -75,7 +75,7 @@ const drawGroups = () => {
     said: [
       `${saidLayers()}, mean over projections`,
       `${saidPhase[state.phase]}, ${saidWindow(view)}`,
-      "contribution ‖w·B·A·x‖ summed over a group's experts as a share of all experts', whatever the measure above",
+      `contribution ‖${addition()}‖ summed over a group's experts as a share of all experts', whatever the measure above`,
       `${state.scale === "difference" ? "minus" : "dotted:"} an even split between the groups that serve the token`,
     ],
     data,

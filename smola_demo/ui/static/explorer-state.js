@@ -31,6 +31,10 @@ const measureName = () => (state.measure === "weight" ? "routing weight" : "cont
 const lessEven = () => (state.scale === "difference" ? " minus uniform" : "");
 const expertName = (g, e) => `${run.routing.groups[g]} ${e}`;
 
+// What experts read: the token's own x or, with prefix routing, slots pooled over the prompt.
+const pools = () => run.record.engine?.routing === "prefix";
+const addition = () => `w·B·A·${pools() ? "slot" : "x"}`;
+
 // Half sentences that every state line is made of.
 const saidLayers = () => {
   const { layers } = run.routing;
@@ -48,7 +52,7 @@ const saidMeasure = (rows, measure = state.measure) => {
   const what =
     measure === "weight"
       ? "routing weight, a group's experts sum to 1 per token"
-      : "contribution ‖w·B·A·x‖ as a share of all experts' at the same linear and token";
+      : `contribution ‖${addition()}‖ as a share of all experts' at the same linear and token`;
   if (!rows.length) return what;
   return `${what}, ${state.scale === "difference" ? "minus uniform" : "uniform is"} ${saidEven(measure, rows)}`;
 };
