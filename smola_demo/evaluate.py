@@ -15,7 +15,7 @@ from smola_demo.baselines import most_frequent
 from smola_demo.data.images import ImageError
 from smola_demo.data.row import Row, RowError, read_rows
 from smola_demo.metric_files import digest
-from smola_demo.metrics import difference, score, score_rows
+from smola_demo.metrics import difference, places, score, score_rows
 from smola_demo.processes import share_out
 from smola_demo.results import Request
 
@@ -108,7 +108,7 @@ def evaluate(
         tasks[task]["failures"] = _failures(own, each)
         scores[task] = {
             "rows": digest(judged),
-            "pictures": [list(dict.fromkeys(pictures)).index(name) for name in pictures],
+            "pictures": places(pictures),
             "each": {row.id: round(value, 6) for row, value in zip(judged, each, strict=True)},
         }
     return {

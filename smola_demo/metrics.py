@@ -6,7 +6,7 @@ Values are fractions 0-1; only CIDEr-D can exceed 1 (1.0 is what papers print as
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -230,13 +230,17 @@ def mean_ci(
     return float(low), float(high)
 
 
+def places(names: Iterable[Hashable]) -> list[int]:
+    """Each name as the place of its first appearance: tells rows of one picture apart from others."""
+    place: dict[Hashable, int] = {}
+    return [place.setdefault(name, len(place)) for name in names]
+
+
 def _drawn_means(
     rng: np.random.Generator, values: np.ndarray, samples: int, pictures: Pictures | None
 ) -> np.ndarray:
     """(samples,) means of `values` over as many pictures as there are, drawn with replacement."""
-    place: dict[Hashable, int] = {}
-    names = range(values.size) if pictures is None else pictures
-    of = np.array([place.setdefault(name, len(place)) for name in names])
+    of = np.array(places(range(values.size) if pictures is None else pictures))
     if of.size != values.size:
         raise MetricError(f"There are {values.size} values but {of.size} pictures.")
     sums, rows = np.bincount(of, values), np.bincount(of)

@@ -24,7 +24,7 @@ from smola_demo.data.mixture import Mixture
 from smola_demo.data.row import RowError
 from smola_demo.experts import attach_experts
 from smola_demo.losses import AnswerLoss
-from smola_demo.metrics import mean_ci
+from smola_demo.metrics import mean_ci, places
 from smola_demo.packing import batch_of, prepared
 from smola_demo.train import DEV_SEED, state_folder, train
 from smola_demo.train_state import FREE_TO_CHANGE, STATE_NAME
@@ -140,7 +140,10 @@ def _what_counts(asked: Any) -> Any:
 
 
 def judge(study: Study, arm: str) -> dict[str, Any]:
-    """Mean nats per answer token of each held-out row under an arm's checkpoint; its size."""
+    """Mean nats per answer token of each held-out row under an arm's checkpoint, and its size.
+
+    With each row's picture as a number, and fingerprints of the rows and of the base they were judged on.
+    """
     config = study.judged_on
     backbone = load_backbone(config.backbone, config.precision, base=config.init_base or None)
     whole = backbone.model.num_parameters()
@@ -179,15 +182,9 @@ def judge(study: Study, arm: str) -> dict[str, Any]:
         "bytes": (study.folder(arm) / WEIGHTS_NAME).stat().st_size,
         "tasks": tasks,
         "nats": [round(value, 5) for value in nats],
-        "pictures": _places(key for key, *_ in judged),
+        "pictures": places(key for key, *_ in judged),
         "judged": {"revision": backbone.revision, "rows": _digest(judged)},
     }
-
-
-def _places(names: Iterable[str]) -> list[int]:
-    """Each name as the place of its first appearance, which is shorter."""
-    place: dict[str, int] = {}
-    return [place.setdefault(name, len(place)) for name in names]
 
 
 def _digest(rows: Iterable[Sequence[str | None]]) -> str:

@@ -225,6 +225,17 @@ def test_a_missing_or_broken_picture_gets_one_sentence(engine, capsys, tmp_path)
     refused(capsys, "ask", str(text), "--task", "caption")
 
 
+def test_a_study_without_enough_memory_says_what_to_do(capsys, tmp_path, monkeypatch):
+    def run_out(*_args, **_options):
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr("smola_demo.study.run", run_out)
+    path = tmp_path / "study.json"
+    base = {"stage": "experts", "output": "unused", "data": [{"name": "shapes"}]}
+    path.write_text(json.dumps({"base": base, "arms": {"one": {}}, "output": "runs/study"}))
+    assert "not enough memory to train: set gradient_checkpointing" in refused(capsys, "study", str(path))
+
+
 def test_train_says_what_is_wrong_with_its_config(capsys, tmp_path):
     path = tmp_path / "run.json"
     path.write_text("{")

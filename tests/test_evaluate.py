@@ -11,7 +11,7 @@ from tiny_experts import tiny_engine
 from smola_demo.data.images import ImageError
 from smola_demo.data.row import Row
 from smola_demo.evaluate import all_experts, evaluate, predict
-from smola_demo.looking import looking
+from smola_demo.looking import _losses, _with_another, looking
 from smola_demo.metrics import bootstrap_ci, difference, score
 
 COLORS = ("red", "green", "blue", "white", "black", "gray")
@@ -117,6 +117,23 @@ def test_a_picture_that_the_backbone_does_not_take_is_one_failure(monkeypatch):
     found = predict(engine, own)
     assert [p.failure for p in found] == ["cut it" if i == 2 else "" for i in range(len(own))]
     assert [p.answer for i, p in enumerate(found) if i != 2] == [a for i, a in enumerate(expected) if i != 2]
+
+
+def test_looking_draws_pictures_for_its_interval(tmp_path):
+    """Rows of one picture gain alike, so three questions about each tell hardly more than one."""
+    own = []
+    for i, color in enumerate(COLORS):
+        Image.new("RGB", (32, 32), color).save(tmp_path / f"{i}.png")
+        asked = ("What colour?", "Which colour is it?", "What?")
+        own += [Row(tmp_path / f"{i}.png", "vqa", q, ("ab",), "colours", f"{i}/{q}") for q in asked]
+    engine = tiny_engine()
+    found = looking(engine, own)["colours"]
+    gains = [
+        other - mine for mine, other in _losses(engine, _with_another([(row, row.open()) for row in own]))
+    ]
+    names = [row.image_name for row in own]
+    assert found["ci95"] == pytest.approx(bootstrap_ci(gains, pictures=names), abs=1e-6)
+    assert found["ci95"] != pytest.approx(bootstrap_ci(gains), abs=1e-6)
 
 
 def test_looking_leaves_out_what_has_no_other_picture(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,9 +10,13 @@ from PIL import Image
 from tiny import tiny_backbone
 from tiny_experts import with_experts
 
+from smola_demo.config import DataSource
 from smola_demo.context import PAD, TokenContext
+from smola_demo.data.images import ImageError
+from smola_demo.data.mixture import Mixture
+from smola_demo.data.row import RowError
 from smola_demo.losses import AnswerLoss
-from smola_demo.packing import IGNORED, pack
+from smola_demo.packing import IGNORED, pack, prepared
 
 QUESTIONS = (("What is it?", "a dog"), ("How many are there in all?", "3"), ("Where?", "on the left"))
 
@@ -53,6 +58,30 @@ def test_only_answers_are_labelled_and_padding_is_marked():
     assert (batch.modality[1] == PAD).sum() == batch.input_ids.shape[1] - len(short.input_ids)
     assert torch.equal(batch.is_answer, batch.labels != IGNORED)
     assert batch.attention_mask.any(-1).all(), "every token must see something, or softmax gives NaN"
+
+
+def test_a_picture_that_the_backbone_does_not_take_ends_no_training(monkeypatch):
+    """It opens, so only `prepare` can tell; the group far outside the stream takes its place."""
+    backbone = tiny_backbone()
+    mixture = Mixture([DataSource("shapes", tasks=("count",))], seed=0)
+    prepare = type(backbone).prepare
+    first = np.asarray(mixture[0].open())
+
+    def picky(self, image):
+        if np.array_equal(np.asarray(image), first):
+            raise ImageError("cut it")
+        return prepare(self, image)
+
+    monkeypatch.setattr(type(backbone), "prepare", picky)
+    with pytest.warns(UserWarning, match="left out of the training: cut it"):
+        group, _ = next(prepared(backbone, mixture, 0))
+    assert group.key == mixture[10_000_019].key
+    monkeypatch.setattr(type(backbone), "prepare", lambda *_: (_ for _ in ()).throw(ImageError("cut it")))
+    with (
+        pytest.raises(RowError, match="look at this file: cut it"),
+        pytest.warns(UserWarning, match="left out"),
+    ):
+        next(prepared(backbone, mixture, 0))
 
 
 def test_rows_of_different_prompts_are_refused():
