@@ -18,7 +18,6 @@ try:
 except ImportError:
     spaces = None
 
-from smola_demo import ui
 from smola_demo.config import PRECISIONS
 
 if TYPE_CHECKING:
@@ -44,6 +43,7 @@ environment:
   GRADIO_TEMP_DIR                folder for uploaded pictures (one of the app's own, gone when it ends)
   SMOLA_BACKBONES                backbones that may be loaded, separated by commas (any on this machine's own
                                  page; on one for others, only what it was started with)
+  SMOLA_EXPERTS                  experts of the hub that are offered for these backbones
   SMOLA_VISUAL_TOKENS            most visual tokens of a picture in Qwen models (512)"""
 
 
@@ -160,22 +160,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(missing, file=sys.stderr)
         return 1
     with tempfile.TemporaryDirectory(prefix="smola_demo-") as own:
-        # Gradio's usual folder is shared: an app that ends would delete what another was just given.
+        # Gradio's usual folder is shared: an app that ends would delete what another was just given. It is
+        # read when Gradio is imported, so that comes after.
         os.environ.setdefault("GRADIO_TEMP_DIR", os.path.realpath(own))
         return serve(args, host, number)
 
 
 def serve(args: argparse.Namespace, host: str, number: int | None) -> int:
     """The page on a host and port until interrupted, the model loading behind it. Returns the exit code."""
+    from smola_demo import ui
+
     # A worker that ZeroGPU forks cannot change the model of the process that it came from.
     models = None if os.environ.get("SPACES_ZERO_GPU") else models_builder(args, is_local(host))
     handle = ui.EngineHandle(engine_builder(args), variants, models)
-    page = ui.build(handle, gpu=gpu)
-    if os.environ.get("SPACES_ZERO_GPU"):
-        handle.load()  # ZeroGPU forks its workers from this process, so the model has to be in it first
-    else:
-        handle.start()
     try:
+        page = ui.build(handle, gpu=gpu)
+        if os.environ.get("SPACES_ZERO_GPU"):
+            handle.load()  # ZeroGPU forks its workers from this process, so the model has to be in it first
+        else:
+            handle.start()
         page.launch(server_name=host, server_port=number, mcp_server=args.mcp or None, **ui.launch_kwargs())
     except (OSError, ValueError) as error:  # Gradio finds its own page not answering: a ValueError
         print(f"The page could not be served on {host}:{number or 7860}: {error}", file=sys.stderr)

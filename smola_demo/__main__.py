@@ -168,6 +168,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     cells = command("cells", "whether visual tokens tell what lies in their cell", "cells runs/cells")
     cells.add_argument("bases", nargs="*", metavar="BASE", help="folders of connectors; default: the shipped")
+    soup = command("soup", "the mean of trained experts, as experts", "soup runs/a runs/b --out runs/both")
+    soup.add_argument("experts", nargs="+", metavar="EXPERTS", help="of one start, shape and base")
+    soup.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write them to")
     push = command(
         "push", "share trained experts on the Hugging Face hub", "push mine/experts you/experts --private"
     )

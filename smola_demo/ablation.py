@@ -45,6 +45,7 @@ def resolve(specs: Sequence[AblationSpec], config: SmolaConfig, sites: Sequence[
         check_names(spec, config.groups, config.num_experts, layers, projections)
     renormalize = torch.tensor([spec.kind == "renormalize" for spec in specs])
     mean = torch.tensor([spec.kind == "mean" for spec in specs])
+    any_mean = bool(mean.any())
     for site in sites:
         keep = torch.ones(len(specs), len(config.groups), config.num_experts, dtype=torch.bool)
         for row, spec in enumerate(specs):
@@ -56,9 +57,10 @@ def resolve(specs: Sequence[AblationSpec], config: SmolaConfig, sites: Sequence[
                             keep[row, g, experts] = False
             touched[row] += not bool(keep[row].all())
         if not bool(keep.all()):
-            device = site.linear.mixture.experts.A.device
             mixture = site.linear.mixture
-            removals[mixture] = Removal(keep.to(device), renormalize.to(device), mean.to(device))
+            device = mixture.experts.A.device
+            masks = keep.to(device), renormalize.to(device), mean.to(device)
+            removals[mixture] = Removal(*masks, any_mean=any_mean)
     for spec, count in zip(specs, touched, strict=True):
         if spec and not count:
             raise AblationError(

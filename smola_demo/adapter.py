@@ -67,6 +67,7 @@ class Adapter:
         self._handles = [
             model.register_forward_pre_hook(self._before_model, with_kwargs=True),
             decoder.register_forward_pre_hook(self._before_decoder, with_kwargs=True),
+            model.register_forward_hook(self._after_model, always_call=True),
         ]
 
     @property
@@ -149,6 +150,13 @@ class Adapter:
         if self._context is not None and tokens is not None:
             seen = _seen(kwargs.get("past_key_values"))
             self.call.step = self._context.step(seen, tokens.shape[1], tokens.device)
+
+    def _after_model(self, model: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        """What a plain call keeps for its next token must not keep this pass's activations."""
+        self.call.step = None
+        if self._context is not None and not self._explicit:
+            for kept in (self._context.slots, self._context.means):
+                kept.update({mixture: value.detach() for mixture, value in kept.items()})
 
 
 def _seen(cache: Any) -> int:

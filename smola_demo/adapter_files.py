@@ -36,18 +36,24 @@ KEY_PREFIX = "base_model.model."  # as PEFT writes its keys
 def save(
     adapter: Adapter, folder: str | Path, facts: Mapping[str, Any], dtype: torch.dtype = torch.float32
 ) -> Path:
-    """Write the two files of an adapter. `facts` (base model, revision, tasks, steps…) go into the config.
+    """Write the two files of an adapter. `facts` (base model, revision, tasks, steps…) go into the config."""
+    named = adapter.named_parameters()
+    tensors = {KEY_PREFIX + name: p.detach().to("cpu", dtype).contiguous() for name, p in named}
+    return write_files(tensors, adapter.config, Path(folder), facts)
+
+
+def write_files(
+    tensors: Mapping[str, Tensor], config: SmolaConfig, folder: Path, facts: Mapping[str, Any]
+) -> Path:
+    """Write tensors, named as in the file, and a config with facts; returns the folder.
 
     The weights are written first and renamed into place, so a reader never sees half a file.
     """
-    folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    named = adapter.named_parameters()
-    tensors = {KEY_PREFIX + name: p.detach().to("cpu", dtype).contiguous() for name, p in named}
-    config = {"peft_type": PEFT_TYPE, "smola_demo_version": __version__, **adapter.config.to_dict(), **facts}
+    told = {"smola_demo_version": __version__, **facts, "peft_type": PEFT_TYPE, **config.to_dict()}
     write_tensors(tensors, folder / WEIGHTS_NAME)
     text = folder / (CONFIG_NAME + ".partial")
-    text.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    text.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     text.replace(folder / CONFIG_NAME)
     return folder
 

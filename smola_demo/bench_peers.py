@@ -63,13 +63,17 @@ def peers(engine: Engine, rounds: int) -> dict[str, Any]:
         generation = generate(model, experts, [row], [AblationSpec()], NEW_TOKENS)
         return generation.prefill_s, per_token(generation)
 
-    answer(backbone, adapter)
+    backbone.forget()
+    first = generate(backbone, adapter, [row], [AblationSpec()], NEW_TOKENS)
+    tokens = len(
+        first.rows[0].ids
+    )  # it may end before the limit, and X-LoRA's untrained answer must not be longer
     answer(with_lora, None)
     for _ in tqdm(range(rounds), desc="bench peers", unit="round", file=sys.stderr):
         (prefill, decode), (lora_prefill, lora_decode) = answer(backbone, adapter), answer(with_lora, None)
         backbone.forget()
-        whole = timed(lambda: generate(backbone, adapter, [row], [AblationSpec()], NEW_TOKENS))
-        xlora_whole = timed(lambda: xlora(plain, row))
+        whole = timed(lambda: generate(backbone, adapter, [row], [AblationSpec()], tokens))
+        xlora_whole = timed(lambda: xlora(plain, row, tokens))
         note(lora_prefill=prefill / lora_prefill, lora_decode=decode / lora_decode)
         note(xlora_token=whole / xlora_whole)
     for smola_step, lora_step in _training(backbone, adapter, with_lora, rounds):
@@ -119,8 +123,10 @@ def _put_lora(backbone: Backbone, config: SmolaConfig) -> None:
     attach_lora(backbone.model, targets, matched_ranks(config, backbone.model, targets))
 
 
-def _xlora(backbone: Backbone, config: SmolaConfig) -> Callable[[Backbone, Encoded], Any]:
-    """Greedy answers of X-LoRA over as many experts, of the same rank, as the mixture has in all groups."""
+def _xlora(backbone: Backbone, config: SmolaConfig) -> Callable[[Backbone, Encoded, int], Any]:
+    """Greedy answers, of a number of tokens, of X-LoRA over as many experts of the same rank as the mixture
+    has in all groups.
+    """
     from peft import LoraConfig, XLoraConfig, get_peft_model
 
     paths = [path for path, _ in chosen_linears(config, backbone.target_linears(config.target_modules))]
@@ -136,10 +142,10 @@ def _xlora(backbone: Backbone, config: SmolaConfig) -> Callable[[Backbone, Encod
         model: Any = get_peft_model(base, XLoraConfig(hidden_size=width, xlora_depth=1, adapters=adapters))
 
     @torch.inference_mode()
-    def run(encoder: Backbone, row: Encoded) -> Any:
+    def run(encoder: Backbone, row: Encoded, tokens: int) -> Any:
         encoder.forget()
         inputs = {n: v for n, v in encoder.collate([row]).inputs.items() if n != "position_ids"}
-        stop = {"max_new_tokens": NEW_TOKENS, "min_new_tokens": NEW_TOKENS, "do_sample": False}
+        stop = {"max_new_tokens": tokens, "min_new_tokens": tokens, "do_sample": False}
         return model.generate(**inputs, **stop)
 
     return run

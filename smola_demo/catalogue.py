@@ -18,11 +18,12 @@ from smola_demo.backbone.counts import FitError, count
 from smola_demo.backbone.families import FAMILIES
 from smola_demo.backbone.fit import choose_fit, free_bytes, known, known_config, known_models, plans
 from smola_demo.backbone.footprint import estimate
-from smola_demo.backbone.hub import Source, allowed_ids, find, licence, revision
+from smola_demo.backbone.hub import Source, allowed_ids, find, licence, offered_experts, revision
 from smola_demo.backbone.pretrained import family_for, source_config
 from smola_demo.backbone.quantization import pick_device
 from smola_demo.engine import Engine
 from smola_demo.experts import (
+    BASE,
     CHECKPOINTS,
     DEFAULT_EXPERTS,
     UNTRAINED,
@@ -46,7 +47,7 @@ class Catalogue:
     local    the page is for the person at this machine only, who may name any folder or hub id
 
     SMOLA_BACKBONES narrows the offer down to its list. Where it is unset and the page is not local, what it
-    was started with is all there is.
+    was started with is all there is. SMOLA_EXPERTS adds experts of the hub, to the backbone of each.
     """
 
     def __init__(self, backbone: str = EMBEDDED, experts: str = "", local: bool = False) -> None:
@@ -62,15 +63,18 @@ class Catalogue:
     def choices(self) -> tuple[tuple[str, str], ...]:
         """(name, id) of each backbone on offer."""
         names = {known.id: known.name for known in known_models() if _served(known.config, known.id)}
-        backbone, experts = self._started
-        ids = allowed_ids() or ((*names, backbone) if self._local else (backbone,))
-        return tuple((names.get(name, name), name) for name in dict.fromkeys(ids) if name != experts)
+        started, _ = self._started
+        ids = allowed_ids() or ((*names, started) if self._local else (started,))
+        return tuple((names.get(name, name), name) for name in dict.fromkeys(ids))
 
     def model(self, id: str, precision: str = "auto", freed: int = 0) -> OfferedModel:
         """A backbone's facts; `freed` bytes are free on top once what is loaded has gone.
 
         Raises BackboneError for one that is not offered, not there or of no known family, and PrecisionError.
         """
+        return self._facts(_id_of(id), precision, freed)
+
+    def _facts(self, id: str, precision: str, freed: int) -> OfferedModel:
         self._check_offered(id)
         name, terms, config, weights = _described(id)
         device = pick_device()
@@ -103,11 +107,12 @@ class Catalogue:
         self, id: str, experts: str, precision: str, progress: Callable[[int, int, str], None]
     ) -> Engine:
         """The engine, after what nobody holds any more was given back. Raises as `Engine.load` does."""
-        self._check_offered(id)
+        known_id = _id_of(id)
+        self._check_offered(known_id)
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        return Engine.load(id, experts, precision, progress=progress)
+        return Engine.load(known_id, experts, precision, progress=progress)
 
     def _check_offered(self, id: str) -> None:
         ids = [offered for _, offered in self.choices]
@@ -120,8 +125,17 @@ class Catalogue:
         backbone, experts = self._started
         if id == backbone and experts and experts not in (*names, *(plain.name for plain in PLAIN)):
             names.append(experts)  # a folder, named on the command line
+        names += [name for name in offered_experts() if name not in names and _base_of(name) == id]
         made = [_read(name) for name in sorted(names, key=lambda name: name != DEFAULT_EXPERTS.get(id))]
         return (*(found for found, base in made if not weights or base == weights), *PLAIN)
+
+
+def _id_of(name: str) -> str:
+    """The id of a known model's name; anything else is an id or a folder."""
+    try:
+        return known(name).id
+    except KeyError:
+        return name
 
 
 def _served(config: dict[str, Any], id: str) -> bool:
@@ -143,6 +157,14 @@ def _described(id: str) -> tuple[str, str, Any, str]:
     if id != EMBEDDED:
         family_for(Source(id, model.config, Path()))
     return model.name, model.licence, known_config(id), revision_of(base_folder()) if id == EMBEDDED else ""
+
+
+def _base_of(experts: str) -> str:
+    """The backbone that experts of the hub were made for; empty where they cannot be had."""
+    try:
+        return str(facts_of(find_experts(experts) or CHECKPOINTS).get(BASE))
+    except (AdapterError, BackboneError, ExpertsError):
+        return ""
 
 
 def _read(name: str) -> tuple[OfferedExperts, str]:

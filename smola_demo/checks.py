@@ -1,7 +1,7 @@
 """Are the pictures true? What routing promises, held against what happens when experts are taken out.
 
 Weight and contribution are what the page draws; the effect of taking an expert out is what they should
-foretell. Each figure is a mean over answers, with a 95 % bootstrap interval over them.
+foretell. Each figure is a mean over answers, with a 95 % bootstrap interval over their pictures.
 """
 
 from __future__ import annotations
@@ -29,12 +29,13 @@ EXAMPLES = 5
 def checks(
     engine: Engine, rows: Sequence[Row], seed: int = 0, progress: Callable[[int], Any] | None = None
 ) -> dict[str, Any]:
-    """{"n", "experts", "correlation", "answer_changed", "effect", "routers"}.
+    """{"n", "experts", "correlation", "answer_changed", "effect", "beyond", "routers"}.
 
     correlation     Spearman's, over the experts of one answer: weight or contribution against |Δ log-prob|
-    answer_changed  share of answers that change without the expert of the largest contribution, and without
-                    one taken at random: the mean over all of them
-    effect          mean |Δ log-prob| (nats) of the same two
+    answer_changed  share of answers that read differently without the expert of the largest contribution, and
+                    without one taken at random: the mean over all of them
+    effect          mean |Δ log-prob| (nats, of the whole answer) of the same two
+    beyond          of both what the first has beyond the second, answer by answer (paired bootstrap)
     routers         mean weights (G, L, E) on the first row, of the trained routers and of fresh random ones
                     with the same scales
 
@@ -63,13 +64,18 @@ def checks(
         for name, each in (("changed", changed), ("effect", size)):
             found[f"top_{name}"].append(float(each[top]))
             found[f"random_{name}"].append(float(each.mean()))
-    means = {name: _mean(values) for name, values in found.items()}
+    pictures = [row.image_name for row in rows]
+    for name in ("changed", "effect"):
+        pairs = zip(found[f"top_{name}"], found[f"random_{name}"], strict=True)
+        found[f"beyond_{name}"] = [top - random for top, random in pairs]
+    means = {name: _mean(values, pictures) for name, values in found.items()}
     return {
         "n": len(rows),
         "experts": len(engine.info().groups) * engine.info().num_experts,
         "correlation": {name: means[name] for name in ("weight", "contribution")},
         "answer_changed": {kind: means[f"{kind}_changed"] for kind in ("top", "random")},
         "effect": {kind: means[f"{kind}_effect"] for kind in ("top", "random")},
+        "beyond": {"answer_changed": means["beyond_changed"], "effect": means["beyond_effect"]},
         "routers": routers(engine, rows[0], seed),
     }
 
@@ -107,5 +113,5 @@ def _mean_weight(engine: Engine, request: Request) -> list[Any]:
     return np.round(answer.trace.mean(answer.trace.weight), 4).tolist()
 
 
-def _mean(values: Sequence[float]) -> dict[str, Any]:
-    return {"value": float(np.mean(values)), "ci95": list(bootstrap_ci(values))}
+def _mean(values: Sequence[float], pictures: Sequence[str]) -> dict[str, Any]:
+    return {"value": float(np.mean(values)), "ci95": list(bootstrap_ci(values, pictures=pictures))}

@@ -30,11 +30,13 @@ class Removal:
     keep          (b, g, e) bool, False where an expert's output is taken out
     renormalize   (b,) bool, the rest of the group is re-weighted to sum to 1
     mean          (b,) bool, a removed output is replaced by its mean over the prompt instead of by nothing
+    any_mean      whether `mean` holds for some row, known without asking the device
     """
 
     keep: Tensor
     renormalize: Tensor
     mean: Tensor
+    any_mean: bool
 
 
 @dataclass

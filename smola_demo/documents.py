@@ -85,7 +85,13 @@ def routers_as_markdown(metrics: Mapping[str, Any]) -> str:
         raise TableError("these metrics tell nothing of the routers: evaluate --health N")
     health = metrics["health"]
     columns = [f"experts in use, of {health['experts']}", "fewest in a layer", "by one token"]
-    columns += ["nats on the task", "tasks shuffled", "layers above", "collapsed", "even"]
+    columns += [
+        "nats on the task",
+        "95 % of shuffled tasks tell less than",
+        "layers above",
+        "collapsed",
+        "even",
+    ]
     lines = markdown_head(["group", *columns])
     for group, found in health["groups"].items():
         use = [f"{n:.1f}" for n in (mean(found["in_use"]), min(found["in_use"]), mean(found["per_token"]))]
@@ -104,12 +110,17 @@ def faithfulness_as_markdown(metrics: Mapping[str, Any]) -> str:
     lines = markdown_head([f"over {checks['n']} answers, {checks['experts']} experts", "value, 95 %"])
     for name, found in checks["correlation"].items():
         lines.append(markdown_line([f"rank correlation of {name} and size of effect", markdown_cell(found)]))
-    for key, what in (("answer_changed", "answers that change"), ("effect", "size of effect, nats a token,")):
+    for key, what in (
+        ("answer_changed", "answers that change"),
+        ("effect", "size of effect, nats an answer,"),
+    ):
         for kind, who in (
             ("top", "the expert of the largest contribution"),
             ("random", "any one, in the mean"),
         ):
             lines.append(markdown_line([f"{what} without {who}", markdown_cell(checks[key][kind])]))
+        beyond = markdown_cell(checks["beyond"][key], "+")
+        lines.append(markdown_line([f"{what} the first less the second, paired", beyond]))
     return "\n".join(lines)
 
 

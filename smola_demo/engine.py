@@ -76,7 +76,8 @@ class Engine:
         experts   a name under checkpoints/, a folder, a hub id, "none", "untrained", or "" for the usual ones
         progress  called with (bytes done, bytes in all, what) while weights are fetched
 
-        Raises BackboneError, PrecisionError, CacheError, AdapterError or EngineError with one sentence.
+        Raises BackboneError, PrecisionError, CacheError, AdapterError, ExpertsError or MemoryShortError with
+        one sentence.
         """
         start = time.perf_counter()
         experts = experts or DEFAULT_EXPERTS.get(backbone, "none")
@@ -123,7 +124,8 @@ class Engine:
     def answer(self, request: Request, capture: bool = True) -> Iterator[Step | Answer]:
         """Stream one answer: a Step per token, then the Answer. Closing the iterator stops between tokens.
 
-        Raises EngineError, TaskError or AblationError before the model starts.
+        Raises EngineError, TaskError, AblationError or ImageError before the model starts, and
+        MemoryShortError.
         """
         row, spec = self._prepare(request)
         with self._lock, enough_memory("answer"):
@@ -170,7 +172,7 @@ class Engine:
             delta_logprobs=effect.deltas,
             divergence=effect.divergence,
             layers=self.adapter.layers,
-            answer_changed=_ids(baseline) != _ids(ablated),
+            answer_changed=baseline.text != ablated.text,
         )
 
     def sweep(
@@ -179,8 +181,8 @@ class Engine:
         """Leave-one-out: the effect of each expert, or of one ("visual:3") by layer or by projection.
 
         Random removals of the same size are scored beside them. `shared`: all processes of a launch sweep
-        this request together. Yields Progress, then the Sweep. Raises
-        EngineError without experts, AblationError for an unknown `by` or a missing expert.
+        this request together. Yields Progress, then the Sweep. Raises as `answer` does, EngineError without
+        experts, AblationError for an unknown `by` or a missing expert.
         """
         request = replace(request, ablation="")
         row, _ = self._prepare(request)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from smola_demo.adapter import AdapterError, attach
 from smola_demo.adapter_files import CONFIG_NAME, WEIGHTS_NAME, check_size, load_weights, read_config
 from smola_demo.backbone.download import file_sha256
-from smola_demo.backbone.hub import check_allowed, why_not
+from smola_demo.backbone.hub import check_allowed_experts, why_not
 from smola_demo.config import SmolaConfig
 from smola_demo.lora import is_lora, load_lora, read_lora_facts
 
@@ -37,7 +37,8 @@ def attach_experts(backbone: Backbone, folder: Path) -> tuple[Adapter | None, di
     Returns the experts, None where a LoRA came alone, and their facts with the file's sha256. A LoRA that
     was trained over experts brings them along.
 
-    Raises AdapterError for damaged files and ExpertsError for another backbone or revision.
+    Raises AdapterError for damaged files, ExpertsError for another backbone or revision, and ValueError for a
+    config that names linears which the backbone lacks.
     """
     with_lora = is_lora(folder)
     config, facts = (None, facts_of(folder)) if with_lora else read_config(folder)
@@ -99,7 +100,8 @@ def attach_untrained(backbone: Backbone) -> Adapter:
 def find_experts(experts: str) -> Path | None:
     """Folder of experts by name, path or hub id, fetched from there; None for "none" and "untrained".
 
-    Raises ExpertsError naming what there is, and BackboneError for a hub id that SMOLA_BACKBONES leaves out.
+    Raises ExpertsError naming what there is, and BackboneError for a hub id that SMOLA_EXPERTS leaves out
+    where SMOLA_BACKBONES is set.
     """
     if experts in ("none", UNTRAINED):
         return None
@@ -126,7 +128,7 @@ def _fetch(id: str) -> Path:
     """The files of experts on the hub, at one commit; from the local cache where the hub cannot be asked."""
     from huggingface_hub import errors, snapshot_download
 
-    check_allowed(id, "experts")
+    check_allowed_experts(id)
     try:
         folder = Path(snapshot_download(id, allow_patterns=list(FILES)))
     except (errors.HFValidationError, OSError) as error:

@@ -57,12 +57,12 @@ Omni-SMoLA experts (arXiv 2312.00968) for the backbone `{facts.get("base_model_n
 | routing | {config.routing} |
 | scaling of their outputs, router scale at the start | {config.scaling:g}, {config.router_scale:g} |
 | wrapped linears | {", ".join(config.target_modules)} |
-| trained from | {facts.get("init_experts") or "untrained experts"} |
+| {_origin(facts)} |
 | steps, pictures seen | {facts.get("steps")}, {facts.get("samples")} |
 | seconds, pictures a second, device | {facts.get("seconds")}, {_rate(facts)}, {facts.get("device")} |
 | weights they were trained on | {facts.get("precision")} ({facts.get("compute")}) |
-| loss, held out (nats per answer token, each answer weighing √length) | {facts.get("dev_loss")} |
-| seed | {facts.get("seed")} |
+| loss, held out (nats per answer token, each answer weighing √length) | {facts.get("dev_loss") or "not measured"} |
+| seed | {str(facts.get("seed")).strip("[]")} |
 
 {_losses(folder)}{_results(folder)}
 ## Data and terms
@@ -74,6 +74,13 @@ For research and demonstration. The model is small and often wrong; do not rely 
     path = folder / "README.md"
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def _origin(facts: dict[str, Any]) -> str:
+    if "averaged" in facts:
+        each = ", ".join(f"{one['name']} ({one['sha256'][:12]})" for one in facts["averaged"])
+        return f"mean of the weights of | {each}; steps, pictures and seconds are those of all"
+    return f"trained from | {facts.get('init_experts') or 'untrained experts'}"
 
 
 def _usage(facts: dict[str, Any], repo_id: str) -> str:
@@ -121,7 +128,7 @@ def _losses(folder: Path) -> str:
     losses = " | ".join(f"{loss:.3f}" for _, loss in points)
     return f"""## Loss while training
 
-Mean since the column before; every {lines[0]["step"]} steps in `{LOG_NAME}`.
+Mean since the column before; every {lines[0]["step"]} steps in `{LOG_NAME}`. Runs that were averaged follow one another.
 
 | up to step | {steps} |
 |{"---|" * (len(points) + 1)}

@@ -187,6 +187,13 @@ def train(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def soup(options: argparse.Namespace) -> dict[str, Any]:
+    """The mean of several trained experts, written as experts."""
+    from smola_demo.soup import soup as mean
+
+    return mean(options.experts, options.out)
+
+
 def push(options: argparse.Namespace) -> dict[str, Any]:
     """Share experts on the model hub."""
     from smola_demo.sharing import push_to_hub

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from smola_demo import __version__
 from smola_demo.tasks import TASKS
@@ -48,24 +49,25 @@ def sweep_report(sweep: Sweep) -> dict[str, Any]:
 
 
 def routing_report(trace: RoutingTrace) -> dict[str, Any]:
-    """Per phase and group: mean weight and share of the residual per expert, and the entropy (nats)."""
+    """Per phase and group: mean weight and share of the residual per expert, and the entropy (nats).
+
+    The entropy and that of even routing are among the experts that an ablation leaves, None where it leaves
+    none.
+    """
     from smola_demo.trace import ANSWER, PROMPT
 
     phases: dict[str, Any] = {}
     for name, phase in (("prompt", PROMPT), ("answer", ANSWER)):
         part = trace.select(trace.phase == phase)
-        weight, share, entropy = (
-            part.mean(part.weight).mean(1),
-            part.mean(part.share()).mean(1),
-            part.entropy().mean(1),
-        )
+        weight, share = part.mean(part.weight).mean(1), part.mean(part.share()).mean(1)
+        entropy, even = part.entropy(), part.uniform_entropy()
         served = [bool(tokens.any()) for tokens in part.serves()]
         phases[name] = {
             group: {
                 "mean_weight": weight[g].tolist(),
                 "contribution": share[g].tolist(),
-                "entropy": float(entropy[g]),
-                "uniform_entropy": math.log(weight.shape[-1]),
+                "entropy": _mean_of_known(entropy[g]),
+                "uniform_entropy": _mean_of_known(even[g]),
             }
             for g, group in enumerate(trace.groups)
             if served[g]
@@ -73,9 +75,15 @@ def routing_report(trace: RoutingTrace) -> dict[str, Any]:
     return phases
 
 
+def _mean_of_known(values: np.ndarray) -> float | None:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if known.size else None
+
+
 def engine_report(info: EngineInfo) -> dict[str, Any]:
     """What is loaded, and the tasks it can be asked."""
-    facts = {key: value for key, value in vars(info).items() if key not in ("random_entropy", "folder")}
+    kept_here = ("random_entropy", "folder", "experts_option")  # paths of this machine are nobody else's
+    facts = {key: value for key, value in vars(info).items() if key not in kept_here}
     for key in ("groups", "layers", "projections"):
         facts[key] = list(facts[key])
     tasks = [

@@ -167,13 +167,14 @@ class SmolaMixture(nn.Module):
             groups, share = step.at_work(self._groups)
             routing, down = self._read_at_once(x.float(), groups, share)
         else:
+            self._inward = None  # an optimizer may be about to write to these parameters
             routing = self.router(x, step)
             down = None if self.router.pools else experts.down(x.to(experts.A.dtype))
         weights = routing.combine_weights
         if removal is not None:
             weights = _remove(weights, removal)
         hidden = self._hidden(x, down, weights, routing, step)
-        if removal is not None and bool(removal.mean.any()):
+        if removal is not None and removal.any_mean:
             full = self._hidden(x, down, routing.combine_weights, routing, step)
             hidden = self._replace_by_mean(hidden, full, removal, step)
         return Mixture(experts.up(hidden, groups), weights.sum(-1), hidden, groups)
@@ -200,7 +201,10 @@ class SmolaMixture(nn.Module):
         return Routing(combine.unsqueeze(-1), None), product[..., e:].view(b, t, -1, e, r)
 
     def _inward_weights(self) -> Tensor:
-        """Per group directions over A, (g, e + e·r, d), made anew when a parameter has changed or moved."""
+        """Per group directions over A, (g, e + e·r, d), made anew when a parameter has changed or moved.
+
+        A forward pass that trains drops it: bitsandbytes' optimizers write without torch's knowing.
+        """
         router, a = self.router, self.experts.A
         phi, scale = router.phi, router.scale
         made_from = (  # the one way torch has to tell that a tensor was written to

@@ -141,6 +141,6 @@ def _effect(given: GivenAnswer, place: Place, under: Under, changed: str | None,
         js=float(np.mean(moved)) if moved else 0.0,
         weight=weight,
         contribution=contribution,
-        answer_changed=changed is not None,
+        answer_changed=changed is not None and changed != same,
         answer=same if changed is None else changed,
     )

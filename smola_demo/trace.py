@@ -107,11 +107,21 @@ class RoutingTrace:
         return total / np.maximum(serves.sum(1), 1)[:, None, None] / np.maximum(wrapped.sum(1), 1)[:, None]
 
     def entropy(self) -> np.ndarray:
-        """(G, L) mean entropy of the routing in nats, among the experts that are left; log E when uniform."""
+        """(G, L) mean entropy of the routing in nats, among the experts that are left; NaN where none is."""
         total = self.weight.sum(-1, keepdims=True)
         left = np.divide(self.weight, total, out=np.zeros_like(self.weight), where=total > 0)
-        each = -np.sum(left * np.log(np.maximum(left, 1e-12)), axis=-1, keepdims=True)
-        return self.mean(each)[..., 0]
+        return self._where_some_are_left(-np.sum(left * np.log(np.maximum(left, 1e-12)), axis=-1))
+
+    def uniform_entropy(self) -> np.ndarray:
+        """(G, L) what `entropy` is where those that are left share evenly: log E with all of them."""
+        return self._where_some_are_left(np.log(np.maximum((self.weight > 0).sum(-1), 1)))
+
+    def _where_some_are_left(self, values: np.ndarray) -> np.ndarray:
+        """(G, L, P, T) → (G, L): mean over projections and tokens where the group has experts left, or NaN."""
+        some = self.weight.sum(-1) > 0
+        number = some.sum((2, 3))
+        total = np.where(some, values, 0).sum((2, 3))
+        return np.divide(total, number, out=np.full(total.shape, np.nan), where=number > 0)
 
     def save(self, path: str | Path) -> None:
         """Write as .npz (compressed, no pickle)."""

@@ -173,6 +173,7 @@ def metrics_file(info: EngineInfo, seed: int = 0) -> dict:
             "correlation": {"weight": interval(0.05, -0.04, 0.14), "contribution": interval(0.55, 0.5, 0.6)},
             "answer_changed": {"top": interval(0.6, 0.48, 0.72), "random": interval(0.2, 0.1, 0.3)},
             "effect": {"top": interval(1.4, 1.0, 1.8), "random": interval(0.9, 0.5, 1.3)},
+            "beyond": {"answer_changed": interval(0.4, 0.3, 0.5), "effect": interval(0.5, -0.1, 1.1)},
             "routers": {
                 "row": "shapes/3",
                 "task": "vqa",

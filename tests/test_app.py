@@ -54,7 +54,8 @@ def test_launch_settings():
 
 
 def test_ui_and_app_import_no_torch_and_load_no_weights():
-    code = "import sys, app; print(sorted({'torch', 'transformers', 'bitsandbytes'} & set(sys.modules)))"
+    heavy = "{'torch', 'transformers', 'bitsandbytes'}"
+    code = f"import sys, app, smola_demo.ui; print(sorted({heavy} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
 
@@ -88,6 +89,20 @@ def test_app_wrong_usage_is_exit_code_2(argv, capsys):
         app.main(argv)
     assert stopped.value.code == 2
     assert "usage" in capsys.readouterr().err
+
+
+def test_a_page_that_cannot_be_built_is_one_sentence(monkeypatch, capsys):
+    import app
+    from smola_demo import ui
+
+    def refuse(*given, **named):
+        raise PermissionError(13, "Permission denied", "/tmp/gradio")
+
+    monkeypatch.setattr(ui, "build", refuse)
+    assert app.main(["--port", "7999"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("The page could not be served on 127.0.0.1:7999: ")
+    assert "/tmp/gradio" in said
 
 
 def test_app_help_has_examples(capsys):

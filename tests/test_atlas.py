@@ -123,7 +123,7 @@ def test_checks_follow_from_the_sweeps(engine, rows):
     steps: list[int] = []
     found = checks(engine, rows, progress=steps.append)
     assert sum(steps) == found["n"] == 3
-    rhos, changed, random = [], [], []
+    rhos, changed, random, beyond = [], [], [], []
     for row in rows:
         *_, swept = engine.sweep(Request(row.open(), row.task, row.question))
         effects = swept.effects
@@ -134,9 +134,13 @@ def test_checks_follow_from_the_sweeps(engine, rows):
         rhos.append(1 - 6 * sum((ranks[id(e)] - by_size[id(e)]) ** 2 for e in effects) / (n * (n * n - 1)))
         changed.append(order[-1].answer_changed)
         random.append(np.mean([abs(e.delta_logprob) for e in effects]))
+        beyond.append(abs(order[-1].delta_logprob) - random[-1])
     assert found["correlation"]["contribution"]["value"] == pytest.approx(np.mean(rhos), abs=1e-6)
     assert found["answer_changed"]["top"]["value"] == pytest.approx(np.mean(changed))
     assert found["effect"]["random"]["value"] == pytest.approx(np.mean(random))
+    assert found["beyond"]["effect"]["value"] == pytest.approx(np.mean(beyond))
+    low, high = found["beyond"]["effect"]["ci95"]
+    assert min(beyond) - 1e-9 <= low <= np.mean(beyond) <= high <= max(beyond) + 1e-9, "paired, over answers"
 
 
 def test_random_routers_leave_no_trace(engine, rows):

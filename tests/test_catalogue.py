@@ -21,7 +21,7 @@ from smola_demo.backbone.fit import MARGIN, config_of
 from smola_demo.backbone.footprint import estimate
 from smola_demo.backbone.quantization import Plan
 from smola_demo.catalogue import Catalogue
-from smola_demo.experts import ExpertsError
+from smola_demo.experts import ExpertsError, find_experts
 from smola_demo.ui.loading import EngineHandle
 
 CPU = torch.device("cpu")
@@ -98,9 +98,35 @@ def test_a_list_of_what_is_allowed_holds_for_a_local_page_too(monkeypatch):
         narrow.check(str(tiny_folder("llava")))
 
 
-def test_experts_that_are_allowed_are_no_backbone(monkeypatch):
-    monkeypatch.setenv("SMOLA_BACKBONES", "embedded,you/mine")
-    assert [id_ for _, id_ in Catalogue("embedded", "you/mine").choices] == ["embedded"]
+def test_experts_of_the_hub_are_offered_to_the_backbone_they_were_made_for(monkeypatch, tmp_path):
+    free(monkeypatch, 1e11)
+    small = "HuggingFaceTB/SmolVLM-256M-Instruct"
+    facts = json.loads((ROOT / "checkpoints" / "embedded-omni" / "adapter_config.json").read_text())
+    (tmp_path / "adapter_config.json").write_text(json.dumps(facts | {"base_model_name_or_path": small}))
+
+    def fetched(name):
+        if name == "you/gone":
+            raise ExpertsError("no experts 'you/gone': the hub has none of that name")
+        return tmp_path if name == "you/mine" else find_experts(name)
+
+    monkeypatch.setattr("smola_demo.catalogue.find_experts", fetched)
+    monkeypatch.setenv("SMOLA_BACKBONES", f"embedded,{small}")
+    monkeypatch.setenv("SMOLA_EXPERTS", "you/gone,you/mine")
+    models = Catalogue("embedded")
+    assert [id_ for _, id_ in models.choices] == ["embedded", small], "experts are no backbone"
+    assert [made.name for made in models.model("embedded").experts] == ["embedded-omni", "none", "untrained"]
+    assert [made.name for made in models.model(small).experts] == ["you/mine", "none", "untrained"]
+    models.check(small, "you/mine")
+
+
+def test_a_known_models_name_stands_for_its_id(monkeypatch):
+    free(monkeypatch, 1e11)
+    models, loaded = Catalogue(local=True), []
+    monkeypatch.setattr("smola_demo.catalogue.Engine.load", lambda *asked, **_: loaded.append(asked))
+    assert models.model("SmolVLM-256M").id == "HuggingFaceTB/SmolVLM-256M-Instruct"
+    models.check("SmolVLM-256M", "none")
+    models.load("SmolVLM-256M", "none", "auto", silent)
+    assert loaded == [("HuggingFaceTB/SmolVLM-256M-Instruct", "none", "auto")]
 
 
 def test_what_cannot_be_read_under_checkpoints_stands_in_nobodys_way(monkeypatch, tmp_path, capsys):

@@ -86,7 +86,18 @@ def test_what_a_run_has_taken_out_is_marked_in_both_phases():
     weight[1, 0, 2, :, 1] = 0  # text expert 1 in layer 0, in one projection
     found = contrast(a, replace(b, weight=weight))
     for phase in ("prompt", "answer"):
-        assert np.argwhere(found[phase]["out"]).tolist() == [[1, 0, 1]]
+        assert np.argwhere(found[phase]["out"]["weight"]).tolist() == [[1, 0, 1]]
+        assert not np.any(found[phase]["out"]["share"]), "replaced by its mean: it still has a share"
+    nothing = b.contribution.copy()
+    nothing[1, 0, 2, :, 1] = 0
+    found = contrast(a, replace(b, weight=weight, contribution=nothing))
+    assert np.argwhere(found["answer"]["out"]["share"]).tolist() == [[1, 0, 1]]
+
+
+def test_patches_of_two_pictures_are_not_the_same_tokens():
+    found = trace(1)
+    assert [phase["same"] for phase in contrast(found, found).values()] == [True, True]
+    assert [phase["same"] for phase in contrast(found, found, same_picture=False).values()] == [False, True]
 
 
 def handlers(engine=None, variants=None):
@@ -112,6 +123,14 @@ def test_both_sides_answer_and_the_routing_is_compared(picture):
     assert [last["routing"]["phases"][phase]["same"] for phase in ("prompt", "answer")] == [True, False]
     assert last["no_routing"] == ""
     assert [b["interactive"] for b in outs[-1][1:]] == [True, False]
+
+
+def test_a_side_with_a_picture_of_its_own_holds_other_tokens(picture, tmp_path):
+    path = tmp_path / "other.png"
+    Image.new("RGB", (64, 48), "navy").save(path)
+    own = ({"path": str(path), "url": None, "orig_name": "other.png"}, "", None, "all", None, "")
+    *_, last = pair(handlers(), (picture, "caption", None), UNTOUCHED, own)
+    assert json.loads(last[0])["routing"]["phases"]["prompt"]["same"] is False
 
 
 def test_the_plain_backbone_has_no_routing_to_compare(picture):

@@ -240,3 +240,16 @@ def test_experts_are_needed_to_take_some_out():
 def test_info_tells_untrained_experts():
     assert tiny_engine().info().experts_state == "trained"
     assert tiny_engine(strength=0.0).info().experts_state == "untrained"
+
+
+def test_other_tokens_that_read_the_same_are_no_other_answer():
+    """An end told by another token, say: the page promises answers that read differently."""
+    asked = Request(Image.linear_gradient("L").convert("RGB"), "caption", max_new_tokens=6, ablation="text:1")
+    engine = tiny_engine(strength=0.3)
+    *_, found = engine.compare(asked)
+    *_, swept = engine.sweep(asked)
+    (effect,) = [effect for effect in swept.effects if effect.spec == "text:1"]
+    assert [token.id for token in found.baseline.tokens] != [token.id for token in found.ablated.tokens]
+    assert found.baseline.text == found.ablated.text == effect.answer
+    assert not found.answer_changed
+    assert not effect.answer_changed

@@ -10,11 +10,12 @@ import huggingface_hub
 import pytest
 from huggingface_hub import errors
 from safetensors.torch import load_file, save_file
-from tiny_vlm import tiny_folder
+from tiny_vlm import noise, tiny_folder
 
 from smola_demo.backbone import BackboneError, hub, load_backbone
 from smola_demo.backbone.families import FAMILIES, family_of
 from smola_demo.backbone.family import FamilyBackbone
+from smola_demo.data.images import ImageError
 from smola_demo.engine import Engine
 
 ID = "someone/some-model"
@@ -202,3 +203,11 @@ def test_experts_of_another_backbone_are_refused_and_untrained_ones_say_so():
 def test_every_family_is_a_family():
     for kind in FAMILIES:
         assert issubclass(family_of(kind), FamilyBackbone)
+
+
+def test_a_strip_is_refused_before_it_is_scaled_to_gigabytes():
+    """CLIP's processor brings the short side to its size first and cuts afterwards."""
+    backbone = load_backbone(str(tiny_folder("llava")), "fp32", "cpu")
+    assert len(backbone.encode(noise((600, 20)), "What?").boxes) > 0
+    with pytest.raises(ImageError, match=r"no picture of 2048 × 2 pixels, .* 30 times as long as wide"):
+        backbone.encode(noise((2048, 2)), "What?")

@@ -16,7 +16,7 @@ from PIL import Image
 
 from smola_demo.experts import ExpertsError, find_experts
 from smola_demo.ui.examples import read_examples
-from smola_demo.ui.limits import MAX_BODY_BYTES, TOO_LARGE
+from smola_demo.ui.limits import MAX_BODY_BYTES, NO_FETCHING, TOO_LARGE
 from smola_demo.ui.loading import EngineHandle
 
 pytestmark = pytest.mark.filterwarnings("default")  # the server runs in this process
@@ -138,6 +138,22 @@ def test_no_address_leads_to_a_file_or_to_figures_on_others(visitor, secret, upl
     told = visitor.http.get(path.format(secret=secret, uploads=uploads, assets=assets))
     assert 400 <= told.status_code < 500, told.text[:200]
     assert secret.read_bytes() not in told.content
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "gradio_api/file=https://example.com/a.png",
+        "gradio_api/file=HTTP://example.com/a.png",
+        "gradio_api/file=https%3A%2F%2Fexample.com%2Fa.png",
+        "file=https://example.com/a.png",
+        "gradio_api/file/http://example.com/a.png",
+    ],
+)
+def test_the_page_fetches_nothing_from_other_hosts(visitor, path):
+    told = visitor.http.get(path)
+    assert (told.status_code, told.text) == (403, NO_FETCHING)
+    assert visitor.http.head(path).status_code == 403
 
 
 def test_an_upload_has_an_address_that_cannot_be_guessed_and_no_list_names_it(visitor, address, uploads):

@@ -160,9 +160,9 @@ def test_commands_take_an_id_and_say_what_they_got(cached, monkeypatch, capsys):
 
 def test_an_installation_with_a_list_takes_no_other_experts(cached, monkeypatch):
     monkeypatch.setenv("SMOLA_BACKBONES", "embedded")
-    with pytest.raises(BackboneError, match=f"the experts '{ID}' may not be loaded here: choose embedded"):
+    with pytest.raises(BackboneError, match=f"the experts '{ID}' may not be loaded here: choose none"):
         find_experts(ID)
-    monkeypatch.setenv("SMOLA_BACKBONES", f"embedded, {ID}")
+    monkeypatch.setenv("SMOLA_EXPERTS", f"someone/else, {ID}")
     assert find_experts(ID) == cached
 
 

@@ -98,9 +98,8 @@ def removal(config: SmolaConfig, ablations: list[tuple[frozenset[tuple[int, int]
         for g, e in removed:
             keep[row, g, e] = False
     kinds = [kind for _, kind in ablations]
-    return Removal(
-        keep, torch.tensor([k == "renormalize" for k in kinds]), torch.tensor([k == "mean" for k in kinds])
-    )
+    renormalize, mean = (torch.tensor([k == name for k in kinds]) for name in ("renormalize", "mean"))
+    return Removal(keep, renormalize, mean, any_mean="mean" in kinds)
 
 
 @given(cases())

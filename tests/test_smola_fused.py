@@ -87,6 +87,22 @@ def test_a_changed_parameter_is_seen(name):
     torch.testing.assert_close(after, expected, atol=1e-6, rtol=1e-5)
 
 
+def test_a_step_that_torch_does_not_count_is_seen():
+    """8-bit optimizers write through a pointer: a tensor's version stays as it was."""
+    mixture, x = made(TOKEN), inputs()
+    for _ in range(3):
+        with torch.no_grad():
+            run(mixture, x)
+        run(mixture, x).residual.sum().backward()
+        for parameter in mixture.parameters():
+            version = parameter._version
+            parameter.data.mul_(1.3)
+            assert parameter._version == version
+        with torch.no_grad():
+            after = run(mixture, x).residual
+        torch.testing.assert_close(after, run(mixture, x).residual.detach(), atol=1e-5, rtol=1e-5)
+
+
 @torch.no_grad()
 def test_where_it_cannot_be_one_product_it_is_not(products):
     run(made(PREFIX), inputs())

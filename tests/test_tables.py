@@ -230,6 +230,7 @@ def test_routers_and_faithfulness_stand_in_a_document(tmp_path):
     change, correlation = {"value": 0.25, "ci95": [0.2, 0.3]}, {"value": -0.1, "ci95": [-0.2, 0.05]}
     metrics["checks"] = {"n": 9, "experts": 12, "correlation": {"weight": correlation}}
     metrics["checks"] |= {key: {"top": change, "random": correlation} for key in ("answer_changed", "effect")}
+    metrics["checks"]["beyond"] = {key: {"value": 0.5, "ci95": None} for key in ("answer_changed", "effect")}
     path.write_text(json.dumps(metrics))
     written = fill(marked.format("--routers"), tmp_path)
     assert "experts in use, of 4" in written
@@ -237,6 +238,8 @@ def test_routers_and_faithfulness_stand_in_a_document(tmp_path):
     written = fill(marked.format("--faithfulness"), tmp_path)
     assert "over 9 answers, 12 experts" in written
     assert "| rank correlation of weight and size of effect | -0.100 [-0.200, 0.050] |" in written
+    assert "| size of effect, nats an answer, without any one, in the mean | -0.100" in written
+    assert written.count("paired | +0.500 |") == 2
     assert written.count("0.250 [0.200, 0.300]") == written.count("-0.100 [-0.200, 0.050]") - 1 == 2
     with pytest.raises(TableError, match="--routers takes the path of one"):
         fill("<!-- table: --routers -->\n<!-- /table -->", tmp_path)

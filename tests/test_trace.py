@@ -28,6 +28,7 @@ from smola_demo.ablation import AblationSpec, resolve
 from smola_demo.adapter import Adapter, attach
 from smola_demo.config import GROUPS, SmolaConfig
 from smola_demo.divergence import divergence
+from smola_demo.reports import routing_report
 from smola_demo.trace import ANSWER, PROMPT, RoutingTrace, TraceError, capture
 
 both = pytest.mark.parametrize("config", BOTH, ids=routing_name)
@@ -316,9 +317,29 @@ def test_entropy_is_of_the_experts_that_are_left():
     trace = random_trace()
     third = np.where(trace.weight > 0, np.float32(1 / 3), 0)
     third[..., 2] = 0
-    np.testing.assert_allclose(dataclasses.replace(trace, weight=third).entropy(), math.log(2), rtol=1e-5)
+    two = dataclasses.replace(trace, weight=third)
+    np.testing.assert_allclose(two.entropy(), math.log(2), rtol=1e-5)
+    np.testing.assert_allclose(two.uniform_entropy(), math.log(2), rtol=1e-5)
+    np.testing.assert_allclose(trace.uniform_entropy(), math.log(3), rtol=1e-5)
     third[..., 1] = 0
-    np.testing.assert_allclose(dataclasses.replace(trace, weight=third).entropy(), 0, atol=1e-6)
+    one = dataclasses.replace(trace, weight=third)
+    np.testing.assert_allclose((one.entropy(), one.uniform_entropy()), 0, atol=1e-6)
+
+
+def test_where_no_expert_is_left_there_is_no_entropy():
+    """Nor does it pull a mean over layers down, as if one expert took all."""
+    trace = random_trace()
+    third = np.where(trace.weight > 0, np.float32(1 / 3), 0)
+    third[0, 1] = 0
+    found = dataclasses.replace(trace, weight=third)
+    assert np.isnan(found.entropy()[0, 1])
+    assert np.isfinite(np.delete(found.entropy().ravel(), 1)).all()
+    phases = routing_report(found).values()
+    visual = next(phase["visual"] for phase in phases if "visual" in phase)
+    assert visual["entropy"] == pytest.approx(visual["uniform_entropy"]) == pytest.approx(math.log(3))
+    third[0] = 0
+    phases = routing_report(dataclasses.replace(trace, weight=third)).values()
+    assert next(phase["visual"] for phase in phases if "visual" in phase)["entropy"] is None
 
 
 def test_share_is_of_all_experts_at_a_linear_and_token():
@@ -339,10 +360,10 @@ def test_a_group_with_one_token_has_the_mean_of_that_token():
     np.testing.assert_allclose(mean[0], trace.contribution[0, :, 0, 0], rtol=1e-6)
 
 
-def test_a_group_with_no_token_has_mean_and_entropy_zero():
+def test_a_group_with_no_token_has_mean_zero_and_no_entropy():
     trace = random_trace().select(np.arange(3, 8))
     assert not trace.mean(trace.contribution)[0].any()
-    assert not trace.entropy()[0].any()
+    assert np.isnan(trace.entropy()[0]).all()
     assert trace.boxes.shape == (0, 4)
 
 

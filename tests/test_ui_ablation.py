@@ -126,6 +126,13 @@ def test_word_diff_keeps_every_word():
     )
 
 
+def test_a_line_break_that_goes_is_seen():
+    assert comparison.word_diff("jug\nbongo", "jug bongo") == (
+        [("same", "jug"), ("gone", "⏎"), ("same", "bongo")],
+        [("same", "jug"), ("same", "bongo")],
+    )
+
+
 def test_ablate_shows_both_answers_and_what_changed(picture):
     do = ablation_handlers()
     outs = list(ablate(do, picture, "caption", None, "visual:3@8-15"))

@@ -75,16 +75,18 @@ def test_a_correlation_in_plain_words(rho, said):
 
 
 @pytest.mark.parametrize(
-    ("top", "random", "kind"),
+    ("beyond", "kind", "said"),
     [
-        ((0.6, 0.5, 0.7), (0.2, 0.1, 0.3), "good"),
-        ((0.2, 0.1, 0.3), (0.6, 0.5, 0.7), "bad"),
-        ((0.4, 0.2, 0.6), (0.3, 0.1, 0.5), "open"),
-        ((0.4, 0.3, 0.5), (0.2, 0.1, 0.3), "open"),  # they touch
+        ((0.4, 0.2, 0.6), "good", "more: +0.400 [+0.200, +0.600]"),
+        ((-0.4, -0.5, -0.1), "bad", "less: −0.400"),
+        ((0.1, -0.1, 0.3), "open", "No clear difference"),
+        ((0.1, 0.0, 0.2), "open", "No clear difference"),  # it touches 0
     ],
 )
-def test_top_and_random_are_only_told_apart_when_their_intervals_are(top, random, kind):
-    assert apart(Interval(*top), Interval(*random), "more", "less")["kind"] == kind
+def test_top_and_random_are_told_apart_by_their_paired_difference(beyond, kind, said):
+    found = apart(Interval(*beyond), "more", "less")
+    assert found["kind"] == kind
+    assert said in found["text"]
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,7 @@ def test_a_page_that_ends_takes_its_uploads_along_and_no_others(tmp_path):
         assert first != second, "two apps must not share an upload"
         folder = next(path for path in tmp_path.iterdir() if first.is_relative_to(path))
         assert folder.stat().st_mode & 0o077 == 0, "nobody else on the machine may look"
+        assert not (tmp_path / "gradio").exists(), "Gradio's usual folder is everybody's"
         pages[0].send_signal(signal.SIGTERM)
         assert pages[0].wait(30) == 0
         assert not folder.exists()

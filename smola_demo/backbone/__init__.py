@@ -39,7 +39,8 @@ def load_backbone(
     progress    called with (bytes done, bytes in all, what) while weights are fetched; None: a bar on stderr
     base        folder of an embedded base to use instead of the shipped one; "": an untrained one
 
-    The environment variable SMOLA_BACKBONES, a list separated by commas, narrows down what may be loaded.
+    The environment variable SMOLA_BACKBONES, a list separated by commas, narrows down what may be loaded; of
+    experts of the hub SMOLA_EXPERTS then lists those that may.
     Raises BackboneError for an id that is not allowed, not there, of no known family or larger than what is
     free, PrecisionError for a precision or device that there is not, and CacheError when the embedded weights
     cannot be had.

@@ -18,6 +18,7 @@ from torch import Tensor
 from smola_demo.backbone import BackboneError
 from smola_demo.backbone.base import Backbone, Encoded
 from smola_demo.context import VISUAL
+from smola_demo.data.images import ImageError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -48,6 +49,15 @@ class Processor:
     tokenizer: Any
     image_processor: Any
     chat_template: str | None
+
+
+def refuse_strip(id: str, image: Image, longest: int) -> None:
+    """Raise ImageError for a picture that is more than so many times as long as wide."""
+    if max(image.size) > longest * min(image.size):
+        raise ImageError(
+            f"'{id}' takes no picture of {image.width} × {image.height} pixels, which is more than "
+            f"{longest} times as long as wide: cut it"
+        )
 
 
 class FamilyBackbone(Backbone):

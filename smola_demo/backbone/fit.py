@@ -220,7 +220,7 @@ def _refusal(counts: Counts, plan: Plan, free: int, training: bool, name: str) -
         if model.parameters < counts.parameters and _search(
             known_counts(model.name, counts.smola), lowest, free, training
         ):
-            return f"{short}: choose {model.name} in {lowest[0].precision}"
+            return f"{short}: choose {model.id} in {lowest[0].precision}"
     return f"{short}, and no smaller model that we know fits: free some memory"
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from smola_demo.backbone import EMBEDDED, BackboneError
 
 ALLOWED = "SMOLA_BACKBONES"  # ids that may be loaded, separated by commas; unset: any
+ALLOWED_EXPERTS = "SMOLA_EXPERTS"  # experts of the hub that go with them
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,30 @@ class Source:
 
 def allowed_ids() -> tuple[str, ...]:
     """The only ids that this installation is set up to load; empty where it is any."""
-    return tuple(name.strip() for name in os.environ.get(ALLOWED, "").split(",") if name.strip())
+    return _listed(ALLOWED)
 
 
-def check_allowed(id: str, what: str = "backbone") -> None:
-    """Raise BackboneError for an id of the hub that this installation is not set up to load."""
-    allowed = allowed_ids()
+def offered_experts() -> tuple[str, ...]:
+    """Experts of the hub that this installation offers."""
+    return _listed(ALLOWED_EXPERTS)
+
+
+def _listed(variable: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in os.environ.get(variable, "").split(",") if name.strip())
+
+
+def check_allowed(id: str) -> None:
+    """Raise BackboneError for a backbone that this installation is not set up to load."""
+    _check(id, "backbone", allowed_ids())
+
+
+def check_allowed_experts(id: str) -> None:
+    """Raise BackboneError for experts of the hub that this installation is not set up to load."""
+    if allowed_ids():
+        _check(id, "experts", offered_experts() or ("none",))
+
+
+def _check(id: str, what: str, allowed: tuple[str, ...]) -> None:
     if allowed and id not in allowed:
         raise BackboneError(f"the {what} '{id}' may not be loaded here: choose {', '.join(allowed)}")
 

@@ -8,12 +8,13 @@ import torch
 
 from smola_demo.backbone import BackboneError
 from smola_demo.backbone.base import grid_boxes
-from smola_demo.backbone.family import FamilyBackbone, Picture
+from smola_demo.backbone.family import FamilyBackbone, Picture, refuse_strip
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 # Vision tower → the tokens it puts before the patches, such as CLIP's class token.
+LONGEST = 30  # CLIP's processor scales before it cuts: a thin strip would take gigabytes
 TOWERS = {"clip_vision_model": 1, "siglip_vision_model": 0}
 
 
@@ -30,7 +31,11 @@ class LlavaBackbone(FamilyBackbone):
             )
 
     def picture(self, image: Image) -> Picture:
-        """Pixels (1, 3, h, w); of a picture that is no square, CLIP's processor cuts the ends off."""
+        """Pixels (1, 3, h, w); of a picture that is no square, CLIP's processor cuts the ends off.
+
+        Raises ImageError for a picture that is far too long or wide.
+        """
+        refuse_strip(self.id, image, LONGEST)
         pixels = self.processor.image_processor(image, return_tensors="pt")["pixel_values"]
         config = self.model.config
         patch, (height, width) = config.vision_config.patch_size, pixels.shape[-2:]

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 from smola_demo.backbone import BackboneError
 from smola_demo.backbone.base import grid_boxes
-from smola_demo.backbone.family import FamilyBackbone, Picture
+from smola_demo.backbone.family import FamilyBackbone, Picture, refuse_strip
 from smola_demo.context import VISUAL
-from smola_demo.data.images import ImageError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -62,11 +61,7 @@ class QwenVLBackbone(FamilyBackbone):
 
         Raises ImageError for a picture that is far too long or wide.
         """
-        if max(image.size) > LONGEST * min(image.size):
-            raise ImageError(
-                f"'{self.id}' takes no picture of {image.width} × {image.height} pixels, which is more than "
-                f"{LONGEST} times as long as wide: cut it"
-            )
+        refuse_strip(self.id, image, LONGEST)
         images = self.processor.image_processor
         most = min(images.size["longest_edge"], self.most_tokens * self._cell)
         # A small picture is brought up to whole cells from the least, so that stays well below the most.

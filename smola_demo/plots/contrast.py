@@ -47,12 +47,14 @@ def mean_divergence(p: np.ndarray, q: np.ndarray) -> np.ndarray:
     return np.divide(total, number, out=np.full_like(total, np.nan), where=number > 0)
 
 
-def contrast(a: RoutingTrace, b: RoutingTrace) -> dict[str, Any]:
+def contrast(a: RoutingTrace, b: RoutingTrace, same_picture: bool = True) -> dict[str, Any]:
     """Per phase: {"weight", "share", "out", "js", "tokens", "same"} as lists for JSON.
 
-    weight and share are b minus a (G, L, E), out tells where a run has taken the expert out, of a projection
-    at least (G, L, E), js is (G, L), tokens counts those of each group ([[a's, b's], …]), same tells whether
-    both runs hold the same ones. None where a run has no token of a group. Only the tokens may differ.
+    weight and share are b minus a (G, L, E), out tells for each of the two where a run has taken the expert
+    out, of a projection at least (G, L, E): one replaced by its mean has no weight and yet a share. js is
+    (G, L), tokens counts those of each group ([[a's, b's], …]), same tells whether both runs hold the same
+    ones, which patches of two pictures are not. None where a run has no token of a group. Only the tokens may
+    differ.
     """
     found: dict[str, Any] = {}
     shares = a.share(), b.share()
@@ -62,13 +64,18 @@ def contrast(a: RoutingTrace, b: RoutingTrace) -> dict[str, Any]:
             mean_over_tokens(trace, share, number) for trace, share in zip((a, b), shares, strict=True)
         ]
         counts = [(trace.serves() & (trace.phase == number)).sum(1) for trace in (a, b)]
+        gone = [weight == 0 for weight in weights]
+        silent = [out & (share == 0) for out, share in zip(gone, contributions, strict=True)]
         found[phase] = {
             "weight": _lists(_over_projections(weights[1] - weights[0]), 5),
             "share": _lists(_over_projections(contributions[1] - contributions[0]), 5),
-            "out": ((weights[0] == 0) | (weights[1] == 0)).any(2).tolist(),
+            "out": {
+                name: (first | second).any(2).tolist()
+                for name, (first, second) in (("weight", gone), ("share", silent))
+            },
             "js": _lists(mean_divergence(*weights), 7),
             "tokens": np.stack(counts, 1).tolist(),
-            "same": _texts(a, number) == _texts(b, number),
+            "same": _texts(a, number) == _texts(b, number) and (same_picture or phase != "prompt"),
         }
     return found
 

@@ -13,10 +13,15 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Iterator
 
+BREAK = "⏎"
+
 
 def word_diff(before: str, after: str) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """Both texts as runs of words: ("same" | "gone", words) of one, ("same" | "new", words) of the other."""
-    a, b = before.split(), after.split()
+    """Both texts as runs of words: ("same" | "gone", words) of one, ("same" | "new", words) of the other.
+
+    A line break is a word of its own, ⏎: answers may differ in nothing else.
+    """
+    a, b = (text.replace("\n", f" {BREAK} ").split() for text in (before, after))
     left: list[tuple[str, str]] = []
     right: list[tuple[str, str]] = []
     for kind, i0, i1, j0, j1 in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():

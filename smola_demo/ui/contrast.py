@@ -66,7 +66,7 @@ class Side:
 
 def loaded_name(info: EngineInfo | None) -> str:
     """How the model choice names what is loaded."""
-    return "as loaded" if info is None else f"as loaded: {info.experts} in {info.precision}"
+    return "as loaded" if info is None else f"as loaded: {info.experts}, {info.compute}"
 
 
 def loaded_note(info: EngineInfo | None) -> dict[str, Any]:
@@ -83,7 +83,7 @@ def loaded_note(info: EngineInfo | None) -> dict[str, Any]:
     }
 
 
-def contrast_value(a: Answer, b: Answer, asked: tuple[str, str]) -> dict[str, Any]:
+def contrast_value(a: Answer, b: Answer, asked: tuple[str, str], same_picture: bool = True) -> dict[str, Any]:
     """Value of the contrast view for two finished runs; `asked` says what each was asked."""
     texts = word_diff(a.text, b.text)
     value: dict[str, Any] = {
@@ -113,7 +113,7 @@ def contrast_value(a: Answer, b: Answer, asked: tuple[str, str]) -> dict[str, An
             "groups": list(a.trace.groups),
             "layers": list(a.trace.layers),
             "experts": a.trace.weight.shape[-1],
-            "phases": contrast(a.trace, b.trace),
+            "phases": contrast(a.trace, b.trace, same_picture),
             "scales": scales(a.trace.groups),
         }
     return value
@@ -143,7 +143,10 @@ def _shape(answer: Answer) -> tuple[Any, ...]:
 
 
 def stream_contrast(
-    items: Iterator[tuple[int, Progress | Step | Answer]], stopped: threading.Event, asked: tuple[str, str]
+    items: Iterator[tuple[int, Progress | Step | Answer]],
+    stopped: threading.Event,
+    asked: tuple[str, str],
+    same_picture: bool = True,
 ) -> Iterator[dict[str, Any]]:
     """(side, item) of two runs → values of the contrast view; closes the runs when `stopped` is set."""
     texts, answers = ["", ""], []
@@ -163,6 +166,6 @@ def stream_contrast(
             words = f"{SIDES[side]} is answering, {item.index + 1} tokens …"
             yield {"state": "running", "verdict": words, "texts": list(texts)}
         first, second = answers
-        yield contrast_value(first, second, asked)
+        yield contrast_value(first, second, asked, same_picture)
     finally:
         close(items)

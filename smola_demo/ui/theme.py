@@ -9,7 +9,7 @@ from gradio.themes.utils import colors, fonts, sizes
 from starlette.middleware import Middleware
 
 from smola_demo.plots import GROUP_COLOURS
-from smola_demo.ui.limits import BodyLimit
+from smola_demo.ui.limits import BodyLimit, OwnFiles
 from smola_demo.ui.view import read_static, static_names
 
 
@@ -89,7 +89,7 @@ def launch_kwargs() -> dict[str, Any]:
         "css": css(),
         "ssr_mode": False,
         "max_file_size": "10mb",
-        "app_kwargs": {"middleware": [Middleware(BodyLimit)]},
+        "app_kwargs": {"middleware": [Middleware(BodyLimit), Middleware(OwnFiles)]},
         "state_session_capacity": MOST_SESSIONS,
         "enable_monitoring": False,  # figures on all visitors, open to each of them
         "run_history": False,  # would keep pictures and answers in the browser beyond the visit

@@ -100,13 +100,12 @@ def _correlation(checks: dict[str, Any], info: EngineInfo) -> dict[str, Any]:
     }
 
 
-def apart(top: Interval, random: Interval, more: str, less: str) -> dict[str, str]:
-    """The verdict on two intervals: apart one way, the other way, or overlapping."""
-    if top.low > random.high:
-        return {"text": more, "kind": "good"}
-    if top.high < random.low:
-        return {"text": less, "kind": "bad"}
-    return {"text": "The two intervals overlap: no clear difference from a random expert.", "kind": "open"}
+def apart(beyond: Interval, more: str, less: str) -> dict[str, str]:
+    """The verdict on what the top expert has beyond a random one, answer by answer."""
+    told = f"{beyond.value:+.3f} [{beyond.low:+.3f}, {beyond.high:+.3f}]".replace("-", "−")
+    unclear = "No clear difference from a random expert"
+    text = f"{beyond.says(more, unclear, less)}: {told}, answer by answer."
+    return {"text": text, "kind": beyond.says("good", "open", "bad")}
 
 
 def _pair(checks: dict[str, Any], key: str, more: str, less: str, **shown: Any) -> dict[str, Any]:
@@ -115,7 +114,7 @@ def _pair(checks: dict[str, Any], key: str, more: str, less: str, **shown: Any) 
     rows = [[REMOVED[kind], one.value, one.low, one.high, count(checks["n"])] for kind, one in found.items()]
     return {
         "rows": [one.row(REMOVED[kind], "") for kind, one in found.items()],
-        "verdicts": [apart(found["top"], found["random"], more, less)],
+        "verdicts": [apart(interval(checks["beyond"][key]), more, less)],
         "table": {"head": ["expert taken out", "value", "from", "to", "answers"], "rows": rows},
         **shown,
     }
@@ -125,8 +124,8 @@ def _changed(checks: dict[str, Any], info: EngineInfo) -> dict[str, Any]:
     return _pair(
         checks,
         "answer_changed",
-        "Taking out the top expert changes the answer more often than taking out a random one.",
-        "Taking out the top expert changes the answer less often than taking out a random one.",
+        "Taking out the top expert changes the answer more often than taking out a random one",
+        "Taking out the top expert changes the answer less often than taking out a random one",
         title="Does the answer change without the top expert?",
         how="Each point is the share of answers that read differently after one expert is taken out, for the "
         "random one the mean over all experts; only what the top expert has beyond it is owed to its place "
@@ -142,8 +141,8 @@ def _effect(checks: dict[str, Any], info: EngineInfo) -> dict[str, Any]:
     return _pair(
         checks,
         "effect",
-        "Taking out the top expert moves the answer's log-probability more than taking out a random one.",
-        "Taking out the top expert moves the answer's log-probability less than taking out a random one.",
+        "Taking out the top expert moves the answer's log-probability more than taking out a random one",
+        "Taking out the top expert moves the answer's log-probability less than taking out a random one",
         title="How far does its likelihood move?",
         how="Each point is how far the log-probability of the first answer moves, in either direction, when "
         "one expert is taken out.",

@@ -9,19 +9,20 @@ let Plotly = null;
 const choice = (name) => find(`input[name="contrast-${name}"]:checked`).value;
 const routing = () => value?.routing;
 const drawn = () => routing().phases[choice("phase")];
+const outOf = () => drawn().out[choice("measure")];
 const tokensOf = (g) => {
   const [a, b] = drawn().tokens[g];
   return a && b ? `tokens: ${a} in A, ${b} in B` : "no tokens in this phase";
 };
 const colour = (group) => routing().scales.colour[group][smola.mode()];
 const saidLayers = () => `layers ${routing().layers[0]} to ${routing().layers.at(-1)}`;
-const saidTokens = () => (drawn().same ? "both runs hold the same tokens here" : "the runs hold different tokens, so means are compared, not token by token");
+const saidTokens = () => (drawn().same ? "both runs hold the same tokens here" : "the runs hold different tokens or patches, so means are compared, not token by token");
 
 const said = () => {
   const what = choice("measure") === "weight"
     ? `Routing weight, a group's experts sum to 1 per token, uniform is 1/${routing().experts}`
     : "Contribution, the length of what an expert adds, as a share of all experts' at the same linear and token";
-  const gone = drawn().out.flat(2).some(Boolean) ? " Grey cells with a × hold an expert that a run has taken out: it counts as 0 there and has no say in the colours." : "";
+  const gone = outOf().flat(2).some(Boolean) ? " Grey cells with a × hold an expert that a run has taken out: it counts as 0 there and has no say in the colours." : "";
   return `${what}; B minus A; mean over projections and the ${choice("phase")} tokens each group serves; ${saidLayers()}; ${saidTokens()}.${gone}`;
 };
 const saidLine = () =>
@@ -29,7 +30,7 @@ const saidLine = () =>
 
 // Without the experts taken out: they differ by all they have, and beside that nothing else would show.
 const reach = () => {
-  const out = drawn().out.flat(2);
+  const out = outOf().flat(2);
   const found = drawn()[choice("measure")].flat(2).filter((v, i) => v != null && !out[i]).map(Math.abs);
   return Math.max(...found, 1e-4);
 };
@@ -38,7 +39,7 @@ const byExpert = (rows) => rows[0].map((_, e) => rows.map((row) => row[e]));
 
 // Over a panel: what was taken out, grey and crossed.
 const outTrace = (panel, g) => {
-  const z = byExpert(drawn().out[g]).map((row) => row.map((out) => (out ? 1 : null)));
+  const z = byExpert(outOf()[g]).map((row) => row.map((out) => (out ? 1 : null)));
   const grey = smola.css("--input-border-color");
   return {
     ...panel, z, zmin: 0, zmax: 1, colorscale: [[0, grey], [1, grey]], showscale: false, hoverinfo: "skip", hovertemplate: null, colorbar: null,

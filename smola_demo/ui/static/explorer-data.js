@@ -62,22 +62,29 @@ const readRouting = async (packed) => {
     for (let i = 0; i < L * P * T; i += 1)
       for (let e = 0; e < E; e += 1) total[i] += arrays.contribution[(g * L * P * T + i) * E + e];
 
-  // Means over the wrapped projections: weight and share (G, L, T, E), entropy of the weights (G, L, T).
+  // Means over the wrapped projections: weight and share (G, L, T, E), entropy of the weights (G, L, T) among the
+  // experts that are left, NaN where none is.
   const place = (g, l, t, e) => ((g * L + l) * T + t) * E + e;
   const means = { weight: new Float32Array(G * L * T * E), share: new Float32Array(G * L * T * E) };
   const entropies = new Float32Array(G * L * T);
+  const some = new Uint8Array(G * L * T);
   for (let g = 0; g < G; g += 1)
     for (let l = 0; l < L; l += 1)
       for (const p of wrapped[l])
-        for (let t = 0; t < T; t += 1)
+        for (let t = 0; t < T; t += 1) {
+          const left = arrays.weight.subarray(at(g, l, p, t, 0), at(g, l, p, t, E)).filter((w) => w > 0);
+          const sum = left.reduce((a, b) => a + b, 0);
+          for (const w of left) entropies[(g * L + l) * T + t] -= (w / sum) * Math.log(w / sum);
+          if (sum > 0) some[(g * L + l) * T + t] += 1;
           for (let e = 0; e < E; e += 1) {
             const i = at(g, l, p, t, e);
             const w = arrays.weight[i];
             const all = total[(l * P + p) * T + t];
             means.weight[place(g, l, t, e)] += w / wrapped[l].length;
             if (all > 0) means.share[place(g, l, t, e)] += arrays.contribution[i] / all / wrapped[l].length;
-            if (w > 0) entropies[(g * L + l) * T + t] -= (w * Math.log(w)) / wrapped[l].length;
           }
+        }
+  for (let i = 0; i < entropies.length; i += 1) entropies[i] /= some[i]; // 0 / 0 is NaN
 
   const cache = new Map();
   // (G, T, E) of one layer or of the mean over layers
@@ -101,7 +108,7 @@ const readRouting = async (packed) => {
   const mean = (measure, layer, g, rows) =>
     range(E).map((e) => average(rows.map((t) => value(measure, layer, g, t, e))));
   const evenMean = (measure, rows) => average(rows.map((t) => even(measure, t)));
-  const entropy = (g, l, rows) => average(rows.map((t) => entropies[(g * L + l) * T + t]));
+  const entropy = (g, l, rows) => average(rows.map((t) => entropies[(g * L + l) * T + t]).filter(Number.isFinite));
 
   // Rows of a phase ("prompt", "answer" or "both") that a group serves
   const inPhase = (wanted, t) => wanted === "both" || (phase[t] === 1) === (wanted === "answer");
@@ -114,8 +121,8 @@ const readRouting = async (packed) => {
   const box = patches.map((_, i) => Array.from(arrays.boxes.subarray(4 * i, 4 * i + 4)));
   const sheet = finest(box);
   // A prompt's control tokens keep their names; in an answer the only one is its end.
-  const control = (t) => (phase[t] ? null : /^<\|(.*)\|>$/.exec(tokens[t]));
-  const word = (t) => (control(t) ? `‹${control(t)[1]}›` : smola.visible(tokens[t]));
+  const control = (t) => (phase[t] ? null : smola.control(tokens[t]));
+  const word = (t) => (control(t) ? `‹${control(t)}›` : smola.visible(tokens[t]));
   const label = (t) => (modality[t] === 1 ? `patch ${patches.indexOf(t) + 1}` : word(t));
   const band = (g, l) => [arrays.random_entropy[2 * (g * L + l)], arrays.random_entropy[2 * (g * L + l) + 1]];
   const idle = !arrays.contribution.some((c) => c > 0);

@@ -9,7 +9,7 @@ const framesOf = ({ record, routing }) => {
   const answered = range(routing.T).filter((t) => routing.phase[t] === 1);
   const prompt = (g) => ["prompt", routing.rowsOf(g, "prompt")];
   return tokens.map((_, k) => ({
-    text: tokens.slice(0, k + 1).map(({ text }) => (/^<\|.*\|>$/.test(text) ? "" : text)).join("").trim(),
+    text: tokens.slice(0, k + 1).map(({ text }) => (smola.control(text) ? "" : text)).join("").trim(),
     maps: mapsOf(routing, (g) => {
       const row = answered[k - 1];
       return k && routing.serves[g][row] ? [`after token ${k}`, [row]] : prompt(g);

@@ -15,8 +15,12 @@ window.smola ??= (() => {
     return node;
   };
 
+  // The name of a control token, as the tokenizers of the families write them; null for any other.
+  const control = (text) =>
+    /^<\|(.+)\|>$/.exec(text)?.[1] ?? /^<(\/?s|[be]os|pad|(?:start|end)_of_(?:turn|image|utterance))>$/.exec(text)?.[1] ?? null;
+
   // A token as it may stand on screen: blanks and control tokens get a sign.
-  const visible = (text) => (/^<\|.*\|>$/.test(text) ? "(end)" : text.replaceAll("\n", "⏎").trim() || "␣");
+  const visible = (text) => (control(text) ? "(end)" : text.replaceAll("\n", "⏎").trim() || "␣");
 
   // A number with its sign, a minus as wide as the plus.
   const signed = (v, digits = 4) => (v == null ? "–" : (v > 0 ? "+" : v < 0 ? "−" : "") + Math.abs(v).toFixed(digits));
@@ -125,6 +129,6 @@ window.smola ??= (() => {
     run();
   };
 
-  return { css, dark, mode, element, refill, visible, signed, marked, mix, plain, plotly, onTheme, themed, config, touch, keepSize, live };
+  return { css, dark, mode, element, refill, control, visible, signed, marked, mix, plain, plotly, onTheme, themed, config, touch, keepSize, live };
 })();
 const { element: el, plain, refill, signed } = window.smola;
