@@ -57,6 +57,7 @@ LEVELS = {
     "averaging": 3,
     "batches": 3,
     "sharing": 3,
+    "soup": 3,
     "baselines": 3,
     "metric_files": 3,
     "tables": 3,
