@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smola_demo.data.row import read_rows, split_by_image
@@ -10,7 +11,6 @@ from smola_demo.metrics import normal_form
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from smola_demo.data.row import Row
 
@@ -30,13 +30,18 @@ def most_frequent(task: str, rows: Sequence[Row], training: Sequence[Row] = ()) 
     the judged rows themselves, each row's own answers left out. An answer counts once a row; of equally
     common ones the first by alphabet is taken.
     """
-    judged = {row.image_name for row in rows}
-    learned = [row for row in training if row.task == task and row.image_name not in judged]
+    judged = {_place(row) for row in rows}
+    learned = [row for row in training if row.task == task and _place(row) not in judged]
     counts = Counter(answer for row in learned or rows for answer in _accepted(task, row))
     ranked = sorted(counts, key=lambda answer: (-counts[answer], answer))
     if learned:
         return [ranked[0]] * len(rows), TRAINING
     return [_without(_accepted(task, row), ranked, counts) for row in rows], OTHERS
+
+
+def _place(row: Row) -> str:
+    """A name that rows on the same picture share, however its path is spelled."""
+    return str(Path(row.image).resolve()) if isinstance(row.image, str | Path) else row.image_name
 
 
 def _accepted(task: str, row: Row) -> set[str]:

@@ -168,6 +168,10 @@ class DataSource(JsonConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        _require(
+            self.name.startswith(HUB) or (self.split, self.columns) == (DataSource.split, DataSource.columns),
+            f"split and columns are for a hub's set: '{self.name}' does not begin with {HUB}",
+        )
         _require(len(self.columns) == 3, f"columns are picture, question and answers, not {self.columns}")
         _require(
             not self.name.startswith(HUB) or len(self.tasks) == 1,
@@ -189,9 +193,9 @@ class TrainConfig(JsonConfig):
 
     With `method` "lora", the stage "experts" trains a LoRA on the linears that `smola` names instead: of
     rank `lora_rank`, or, at 0, of as many parameters as that mixture. Where `init_experts` names trained
-    experts they stay below it, frozen: a generalist tuned for a task. A mixture goes on from them instead; at
-    another `scaling` B is scaled so that it starts from what they do, at another `router_scale` their learned
-    scales are multiplied by the ratio. `about` is for people.
+    experts they stay below it, frozen: a generalist tuned for a task. A mixture of their groups and routing
+    goes on from them instead: at another `scaling` B is scaled so that it starts from what they do, at
+    another `router_scale` their learned scales are multiplied by the ratio. `about` is for people.
 
     Of align's steps with experts each `bare_every`-th runs without them, at 0 none: for a connector that
     serves the bare backbone too. It learns at `connector_learning_rate`, or, at 0, as experts do: it writes
@@ -249,13 +253,11 @@ class TrainConfig(JsonConfig):
         super().__post_init__()
         _require(bool(self.data), "data is empty; name at least one source")
         _require(bool(self.output), "output is empty; name the folder the checkpoint goes to")
-        _require_positive(self, "steps", "batch_size", "gradient_accumulation", "pack", "max_answer_tokens")
-        _require_positive(
-            self, "save_every", "dev_groups", "bucket", "log_every", "clip_norm", "learning_rate"
-        )
+        _require_positive(self, "steps", "batch_size", "gradient_accumulation", "pack", "clip_norm", "bucket")
+        _require_positive(self, "max_answer_tokens", "save_every", "dev_groups", "log_every", "learning_rate")
         _require_positive(self, "router_learning_rate", "scale_learning_rate", "vision_learning_rate")
-        _require(self.connector_learning_rate >= 0, "connector_learning_rate must not be negative")
-        _require(self.bare_every >= 0, f"bare_every must not be negative, not {self.bare_every}")
+        for name in ("connector_learning_rate", "bare_every", "lora_rank"):
+            _require(getattr(self, name) >= 0, f"{name} must not be negative, not {getattr(self, name)}")
         _require(0 <= self.ema < 1, f"ema is a decay, 0 to below 1, not {self.ema}")
         _require(
             not (self.gradient_checkpointing and self.stage in ("words", "cells")),
@@ -264,30 +266,27 @@ class TrainConfig(JsonConfig):
         _require(self.stage != "words" or self.batch_size >= 4, "words needs a batch_size of 4 at least")
         _require(not self.tune_vision or self.stage != "experts", "tune_vision is not for the stage experts")
         _require(0 <= self.warmup < 1, f"warmup is a share of the steps, 0 to below 1, not {self.warmup}")
-        _require(
-            not self.experts_output or self.stage == "align",
-            f"experts_output is for the stage align; {self.stage} writes to output alone",
-        )
-        _require(
-            not self.shorten or self.stage == "align",
-            f"shorten is for the stage align, where the connector meets the language model, not {self.stage}",
-        )
-        _require(
-            self.method == "smola" or self.stage == "experts",
-            f"method '{self.method}' is for the stage experts, not {self.stage}",
-        )
+        for name in ("experts_output", "shorten"):
+            _require(not getattr(self, name) or self.stage == "align", f"{name} is for the stage align alone")
+        experts = self.stage == "experts" or bool(self.experts_output)
+        _require(experts or not self.init_experts, "init_experts needs the stage experts, or experts_output")
+        _require(self.method == "smola" or self.stage == "experts", "method 'lora' is for the stage experts")
         _require(
             not self.num_workers or "fork" in multiprocessing.get_all_start_methods(),
             "num_workers needs a system that can fork a process: set it to 0 here",
         )
-        _require(self.lora_rank >= 0, f"lora_rank must not be negative, not {self.lora_rank}")
+        _require(not self.lora_rank or self.method == "lora", "lora_rank is for method 'lora', not 'smola'")
         _require(
             self.stage == "experts" or self.backbone == "embedded",
             f"{self.stage} makes the connector of the embedded backbone, not of '{self.backbone}'",
         )
-        prefix = self.smola.routing == "prefix" and (self.stage == "experts" or bool(self.experts_output))
+        if experts and self.method == "smola":  # a LoRA may lie over experts of another routing
+            self.check_packing(self.smola.routing)
+
+    def check_packing(self, routing: Routing) -> None:
+        """Raise ConfigError where experts of this routing would pool several rows of a sequence."""
         packs = any((source.pack or self.pack) > 1 for source in self.data)
-        _require(not (prefix and packs), "prefix routing pools one row's prompt: set pack to 1")
+        _require(not packs or routing == "token", "prefix routing pools one row's prompt: set pack to 1")
 
 
 def override(values: dict[str, Any], key: str, value: Any) -> None:

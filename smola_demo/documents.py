@@ -42,9 +42,20 @@ def fill(text: str, folder: Path) -> str:
     """
 
     def written(match: re.Match[str]) -> str:
-        return f"{match[1]}\n{_made(shlex.split(match[2]), folder)}\n\n{match[3]}"
+        return f"{match[1]}\n{_made(_named(match[2]), folder)}\n\n{match[3]}"
 
     return MARKED.sub(written, text)
+
+
+def _named(marker: str) -> list[str]:
+    """What a marker names, at least one word."""
+    try:
+        named = shlex.split(marker)
+    except ValueError as error:
+        raise TableError(f"the marker <!-- table: {marker} --> cannot be read: {error}") from None
+    if not named:
+        raise TableError("the marker <!-- table: --> names no table: give it models, NAME=PATH each")
+    return named
 
 
 def _made(named: list[str], folder: Path) -> str:
@@ -129,7 +140,7 @@ def _printed(path: Path) -> str:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         return study_as_markdown(found) if "arms" in found else as_markdown(found)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise TableError(f"{path} cannot be read as a result: {error}") from None
     except (AttributeError, IndexError, KeyError, TypeError):
         raise TableError(f"{path} is no result of table --json or study --json: write it again") from None

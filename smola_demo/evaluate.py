@@ -1,6 +1,7 @@
 """Judge an engine on suites of rows: one metric per task with its interval, and what went wrong.
 
-A row whose picture cannot be opened counts as a wrong answer and is listed: failing raises no score.
+A row whose picture cannot be opened, or whose question cannot be asked, counts as a wrong answer and is
+listed: failing raises no score.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from smola_demo.metric_files import digest
 from smola_demo.metrics import difference, places, score, score_rows
 from smola_demo.processes import share_out
 from smola_demo.results import Request
+from smola_demo.tasks import TaskError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -158,10 +160,10 @@ def predict(
 
 
 def _answered(engine: Engine, requests: dict[int, Request]) -> dict[int, tuple[str, str]]:
-    """Each request's answer, and why there is none: not every picture that opens is one a backbone takes."""
+    """Each request's answer, and why there is none: a backbone may not take what a file may hold."""
     try:
         answers = engine.answer_many(list(requests.values())) if requests else []
-    except ImageError as error:
+    except (ImageError, TaskError) as error:
         if len(requests) == 1:
             return dict.fromkeys(requests, ("", str(error)))
         alone = [_answered(engine, {i: request}) for i, request in requests.items()]

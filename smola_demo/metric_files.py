@@ -65,10 +65,23 @@ def read_metrics(path: str | Path) -> Judged:
     metrics, beside = _read(path), path.with_name(SCORES_NAME)
     if not isinstance(metrics.get("tasks"), dict) or not metrics["tasks"]:
         raise MetricFileError(f"{path} names no tasks: write it again with evaluate --out")
+    if not _tells_enough(metrics):
+        raise MetricFileError(f"{path} lacks a metric, a number or an interval: evaluate again")
     scores = _read(beside) if beside.is_file() else None
     if scores is not None:
         _same_run(metrics, scores, beside)
     return Judged(path, metrics, scores)
+
+
+def _tells_enough(metrics: dict[str, Any]) -> bool:
+    """Whether the mean, and each task's metric, value, interval and rows are there, of the kinds they are."""
+    try:
+        tasks = list(metrics["tasks"].values())
+        numbers = [metrics["mean"], *(n for task in tasks for n in (task["value"], task["n"], *task["ci95"]))]
+        texts = [task["metric"] for task in tasks]
+    except (KeyError, TypeError):
+        return False
+    return all(isinstance(n, int | float) for n in numbers) and all(isinstance(text, str) for text in texts)
 
 
 def _same_run(metrics: dict[str, Any], scores: dict[str, Any], path: Path) -> None:
@@ -84,7 +97,7 @@ def _same_run(metrics: dict[str, Any], scores: dict[str, Any], path: Path) -> No
 def _read(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise MetricFileError(f"{path} does not hold a JSON object: evaluate again")

@@ -31,7 +31,8 @@ OWN = "drawn by smola_demo: Apache-2.0"
 def write_card(folder: str | Path, repo_id: str = "") -> Path:
     """Write README.md beside a saved adapter, for the hub if it is shared there as `repo_id`.
 
-    Raises AdapterError when the folder holds none, and MetricFileError for metrics that cannot be read.
+    Raises AdapterError when the folder holds none, and MetricFileError where metrics of its weights do not
+    fit the scores beside them.
     """
     folder = Path(folder)
     config, facts = read_config(folder)
@@ -140,18 +141,26 @@ Mean since the column before; every {lines[0]["step"]} steps in `{LOG_NAME}`. Ru
 
 def _results(folder: Path) -> str:
     """The metrics beside a checkpoint; nothing where they are of other weights or with experts taken out."""
-    if not (folder / METRICS_NAME).is_file():
+    if not _of_these_weights(folder):
         return ""
     judged = read_metrics(folder)
-    sha256 = file_sha256(folder / WEIGHTS_NAME)
-    if judged.metrics.get("sha256") != sha256 or judged.metrics.get("ablation"):
-        return ""
     return f"""## Results
 
 Development rows, {judged.metrics["compute"]}, 95 % intervals; values are fractions, CIDEr-D 1.0 is 100.
 
 {as_markdown(side_by_side({"experts": judged}))}
 {_experts(judged.metrics)}"""
+
+
+def _of_these_weights(folder: Path) -> bool:
+    """Whether the metrics beside a checkpoint are of it, with all experts in; damaged ones are of none."""
+    try:
+        metrics = json.loads((folder / METRICS_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    if not isinstance(metrics, dict) or metrics.get("ablation"):
+        return False
+    return metrics.get("sha256") == file_sha256(folder / WEIGHTS_NAME)
 
 
 def _experts(metrics: dict[str, Any]) -> str:

@@ -212,7 +212,7 @@ def study(options: argparse.Namespace) -> dict[str, Any]:
 
 def data(options: argparse.Namespace) -> dict[str, Any]:
     """Write suites for evaluate."""
-    from smola_demo.data import GENERATORS
+    from smola_demo.data import generators_of
     from smola_demo.data.devset import held_out_suite, make_suite
 
     files: list[Path] = []
@@ -224,7 +224,7 @@ def data(options: argparse.Namespace) -> dict[str, Any]:
         wanted = {**rows, "tasks": options.task or source.tasks}
         files.append(held_out_suite(source, target, options.n, **wanted, derived=options.derive))
     if options.only or not options.hold_out:
-        names = options.only or list(GENERATORS)
+        names = options.only or generators_of(options.task)
         with tqdm(total=options.n * len(names), unit="row", desc="drawing", file=sys.stderr) as bar:
             files += make_suite(options.folder, names, n=options.n, progress=bar.update, **rows)
     return {"suites": [str(path) for path in files]}
@@ -251,7 +251,7 @@ def _suite_name(source: DataSource) -> str:
 def _json_object(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not valid JSON: {error}") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path} must hold one JSON object, not {type(values).__name__}")
@@ -261,5 +261,5 @@ def _json_object(path: Path) -> dict[str, Any]:
 def _json_or_text(text: str) -> Any:
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return text

@@ -88,7 +88,7 @@ def read_study(path: Path) -> Study:
         values = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(values, dict) and isinstance(values.get("base"), str):
             values["base"] = json.loads(Path(values["base"]).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} cannot be read as a study: {error}") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path} must hold one JSON object, not {type(values).__name__}")

@@ -99,7 +99,7 @@ def train(config: TrainConfig, resume: bool = False, quiet: bool = False) -> Tra
         made["visual_tokens_scaled_by"] = _shorten(config, backbone, held_out)
     average = Average(params, config.ema)
     state = state_folder(config)
-    config_text = what_counts(config, mixed, accelerator.num_processes)
+    config_text = what_counts(config, backbone, mixed, accelerator.num_processes)
     memory = optimizer.optimizer
     done = load_state(state, params, average.means, memory, config_text) if resume else Done()
     start -= done.seconds  # seconds count from the run's first start, pauses left out

@@ -22,11 +22,13 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    from smola_demo.backbone.base import Backbone
     from smola_demo.config import TrainConfig
 
 STATE_NAME = "state.safetensors"
 STEP = "step"  # the only thing an optimizer remembers that is no tensor, or one on the CPU
 FREE_TO_CHANGE = frozenset({"about", "num_workers", "save_every"})
+NOT_ALWAYS_TOLD = frozenset({"backbone_precision", "backbone_revision"})  # older states do not hold them
 PARAMETER, MEAN = "parameter", "mean"  # all other kinds of tensors are the optimizer's
 
 
@@ -42,11 +44,16 @@ class Done(NamedTuple):
     losses: tuple[float, ...] = ()
 
 
-def what_counts(config: TrainConfig, mixed_precision: str, processes: int) -> str:
-    """As JSON, what two runs must share for one to go on where the other stopped: what "auto" came to counts,
-    how data are loaded and how often a state is saved does not.
+def what_counts(config: TrainConfig, backbone: Backbone, mixed_precision: str, processes: int) -> str:
+    """As JSON, what two runs must share for one to go on where the other stopped: what "auto" came to and the
+    frozen weights count, how data are loaded and how often a state is saved does not.
     """
-    values = config.to_dict() | {"mixed_precision": mixed_precision, "processes": processes}
+    values = config.to_dict() | {
+        "mixed_precision": mixed_precision,
+        "processes": processes,
+        "backbone_precision": backbone.precision,
+        "backbone_revision": backbone.revision,
+    }
     return json.dumps({k: v for k, v in values.items() if k not in FREE_TO_CHANGE}, sort_keys=True)
 
 
@@ -120,9 +127,9 @@ def _remember(
 
 
 def _same_config(saved: dict[str, object], current: dict[str, object], path: Path) -> None:
-    for name in sorted(set(saved) | set(current)):
+    for name in sorted((set(saved) | set(current)) - (NOT_ALWAYS_TOLD - set(saved))):
         if saved.get(name) != current.get(name):
             raise StateError(
                 f"{path} was made with {name} = {saved.get(name)!r}, this run has {current.get(name)!r}: "
-                "use the same config, or start without --resume"
+                "use the same config and backbone, or start without --resume"
             )

@@ -16,6 +16,8 @@ from smola_demo.experts import check_base, find_experts
 from smola_demo.lora import attach_lora, matched_ranks
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import nn
 
     from smola_demo.adapter import Adapter
@@ -68,9 +70,25 @@ def _experts(config: TrainConfig, backbone: Backbone) -> Adapter:
     if start:
         before, facts = read_config(start)
         check_base(facts, backbone, start, exact=config.stage != "align")  # which makes other weights
+        _check_mixture(before, config.smola, start)
         load_weights(adapter, start)
         _go_on_from(adapter, before)
     return adapter
+
+
+def _check_mixture(before: SmolaConfig, now: SmolaConfig, folder: Path) -> None:
+    """Refuse experts of other groups or another routing, whose tensors may have the same names and shapes."""
+    for name in ("groups", "routing"):
+        saved, asked = getattr(before, name), getattr(now, name)
+        if saved != asked:
+            raise ConfigError(
+                f"the experts in {folder} have {name} {_said(saved)}, smola asks for {_said(asked)}: "
+                "make them equal, or leave init_experts out"
+            )
+
+
+def _said(value: str | tuple[str, ...]) -> str:
+    return value if isinstance(value, str) else ", ".join(value)
 
 
 def _go_on_from(adapter: Adapter, before: SmolaConfig) -> None:
@@ -99,6 +117,7 @@ def _lora(config: TrainConfig, backbone: Backbone) -> Trainable:
     if below:
         smola, facts = read_config(below)
         check_base(facts, backbone, below)
+        config.check_packing(smola.routing)
         wrapped = backbone.target_linears(smola.target_modules)
         adapter = attach(backbone.model, smola, wrapped, backbone.decoder, backbone.modality_of)
         load_weights(adapter, below)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import random
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -55,6 +56,14 @@ def test_training_rows_on_judged_pictures_do_not_count():
     learned = [row(7, "z", image="t.png"), *leaking, *other_task]
     assert most_frequent("vqa", judged, learned) == (["z", "z"], TRAINING)
     assert most_frequent("vqa", judged, leaking + other_task) == (["y", "x"], OTHERS)
+
+
+def test_a_judged_picture_is_known_however_its_path_is_spelled(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    judged = [row(0, "x", image="a/judged.png"), row(1, "y", image="a/other.png")]
+    for spelled in (tmp_path / "a" / "judged.png", Path("b/../a/judged.png")):
+        leaking = [row(i, "x", image=str(spelled)) for i in range(5)]
+        assert most_frequent("vqa", judged, leaking) == (["y", "x"], OTHERS)
 
 
 def test_only_the_training_side_of_a_file_is_read(tmp_path):

@@ -240,10 +240,14 @@ def test_train_says_what_is_wrong_with_its_config(capsys, tmp_path):
     path = tmp_path / "run.json"
     path.write_text("{")
     assert "not valid JSON" in refused(capsys, "train", str(path))
+    path.write_text("[" * 100_000)
+    assert "not valid JSON" in refused(capsys, "train", str(path))
+    assert "cannot be read as a study" in refused(capsys, "study", str(path))
     path.write_text('{"stage": "experts", "output": "x", "data": [{"name": "shapes"}]}')
     assert "steps" in refused(capsys, "train", str(path), "--set", "steps=0")
     assert "rank" in refused(capsys, "train", str(path), "--set", "smola.rank=-1")
     assert "colour" in refused(capsys, "train", str(path), "--set", "colour=red")
+    assert "a whole number" in refused(capsys, "train", str(path), "--set", "steps=" + "[" * 100_000)
     assert "key=value" in refused(capsys, "train", str(path), "--set", "steps")
 
 

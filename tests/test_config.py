@@ -133,6 +133,13 @@ def test_a_mixture_no_run_could_use_is_refused(values: dict, message: str):
         ({"steps": 0}, "steps must be positive, not 0"),
         ({"steps": 1e3}, "steps must be a whole number, not 1000.0"),
         ({"learning_rate": "1e-3"}, "learning_rate must be a finite number, not '1e-3'"),
+        ({"lora_rank": 7}, "lora_rank is for method 'lora', not 'smola'"),
+        ({"bare_every": -1}, "bare_every must not be negative, not -1"),
+        ({"init_experts": "runs/x"}, "init_experts needs the stage experts, or experts_output"),
+        ({"stage": "words", "init_experts": "runs/x"}, "init_experts needs the stage experts"),
+        ({"stage": "experts", "method": "lora", "shorten": True}, "shorten is for the stage align alone"),
+        ({"data": [{"name": "shapes", "split": "test"}]}, "split and columns are for a hub's set: 'shapes'"),
+        ({"data": [{"name": "a.jsonl", "columns": ["a", "b", "c"]}]}, "does not begin with hub:"),
         ({"clip_norm": -1.0}, "clip_norm must be positive, not -1.0"),
         ({"warmup": 1.0}, "warmup is a share of the steps"),
         ({"stage": "experts", "smola": {"routing": "prefix"}, "pack": 2}, "set pack to 1"),
@@ -150,6 +157,19 @@ def test_a_mixture_no_run_could_use_is_refused(values: dict, message: str):
 def test_a_training_no_run_could_do_is_refused(values: dict, message: str):
     with pytest.raises(ConfigError, match=message):
         TrainConfig.from_dict(ALIGN | values)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"init_experts": "runs/x", "experts_output": "runs/y"},
+        {"stage": "experts", "init_experts": "runs/x"},
+        {"stage": "experts", "method": "lora", "lora_rank": 7, "smola": {"routing": "prefix"}},
+        {"data": [{"name": "hub:a/b", "tasks": ["vqa"], "split": "test", "columns": ["a", "b", "c"]}]},
+    ],
+)
+def test_where_a_field_has_an_effect_it_is_taken(values: dict):
+    assert TrainConfig.from_dict(ALIGN | values).data
 
 
 def test_absent_fields_are_named():

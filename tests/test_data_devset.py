@@ -11,7 +11,7 @@ from PIL import Image
 
 from smola_demo.__main__ import main
 from smola_demo.config import DataSource
-from smola_demo.data import devset
+from smola_demo.data import ASKS, GENERATORS, devset
 from smola_demo.data.devset import held_out_suite, make_suite
 from smola_demo.data.row import Row, RowError, held_out, read_rows
 
@@ -110,6 +110,24 @@ def test_rows_of_a_task_with_short_answers(tmp_path, own_rows):
     with pytest.raises(RowError, match="no development row with an answer of at most 4 characters"):
         held_out_suite(own_rows, tmp_path / "none.jsonl", longest=4)
     assert read_rows(held_out_suite(own_rows, tmp_path / "some.jsonl", longest=5))
+
+
+def test_what_generators_are_said_to_ask_is_what_they_ask():
+    for name, generate in GENERATORS.items():
+        drawn = {qa.task for seed in range(60) for qa in generate(seed, "train").qa}
+        assert set(ASKS[name]) == drawn, name
+
+
+def test_generators_that_do_not_ask_a_task_are_left_out(tmp_path, capsys):
+    assert main(["data", str(tmp_path / "s"), "--n", "2", "--task", "read", "caption", "--json"]) == 0
+    files = [Path(name) for name in json.loads(capsys.readouterr().out)["suites"]]
+    assert [path.stem for path in files] == ["shapes", "words", "forms"]
+    assert {row.task for path in files for row in read_rows(path)} == {"caption", "read"}
+    assert main(["data", str(tmp_path / "none"), "--task", "ask"]) == 1
+    assert "No generator draws rows of ask" in capsys.readouterr().err
+    assert main(["data", str(tmp_path / "none"), "--only", "shapes", "counts", "--task", "vqa"]) == 1
+    assert "The generator 'counts' draws no row of vqa." in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
 
 
 def test_all_that_a_config_keeps_out(tmp_path, own_rows, captioned, capsys):

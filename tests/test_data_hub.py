@@ -89,6 +89,8 @@ def test_a_mixture_draws_from_it_and_keeps_pictures_apart(loaded):
     [
         ({}, {"columns": ("picture", "query", "said")}, "no column 'query'; it has picture, asked, said"),
         ({"asked": None}, {}, "row 0: 'asked' must be a question, not None"),
+        ({"picture": None}, {}, "hub:some/set, row 0: 'picture' must be a picture, not empty"),
+        ({"picture": {"bytes": None, "path": None}}, {}, "row 0: 'picture' must be a picture"),
         ({"said": []}, {}, "row 0: 'said' must be an answer"),
         ({"said": [1]}, {}, "row 0: 'said' must be an answer"),
     ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -117,6 +119,22 @@ def test_a_picture_that_the_backbone_does_not_take_is_one_failure(monkeypatch):
     found = predict(engine, own)
     assert [p.failure for p in found] == ["cut it" if i == 2 else "" for i in range(len(own))]
     assert [p.answer for i, p in enumerate(found) if i != 2] == [a for i, a in enumerate(expected) if i != 2]
+
+
+@pytest.mark.parametrize(
+    ("question", "said"),
+    [("What is " + "very " * 110 + "red?", "has 562 characters"), ("\0", "needs a question")],
+)
+def test_a_question_that_cannot_be_asked_is_one_failure(question, said):
+    engine = tiny_engine()
+    own = rows()
+    expected = [p.answer for p in predict(engine, own)]
+    asked = [*own[:2], replace(own[2], question=question), *own[3:]]
+    found = evaluate(engine, asked, baselines=True)
+    assert [failed["row"] for failed in found["failed"]] == [own[2].id]
+    assert said in found["failed"][0]["reason"]
+    assert found["tasks"]["vqa"]["n"] == len(own)
+    assert [p.answer for p in predict(engine, asked)] == [*expected[:2], "", *expected[3:]]
 
 
 def test_looking_draws_pictures_for_its_interval(tmp_path):

@@ -117,6 +117,18 @@ def test_tuned_over_experts_the_experts_stay_and_both_come_back(here):
     assert (without - logits(fresh.model, fresh)).abs().max() > 1e-3
 
 
+def test_over_experts_of_prefix_routing_nothing_is_packed(here):
+    """Whatever routing the config itself has, which a LoRA does not use."""
+    prefix = BASE["smola"] | {"routing": "prefix"}
+    train(config(output="generalist", smola=prefix, pack=1, steps=1), quiet=True)
+    over = {"method": "lora", "lora_rank": 2, "init_experts": "generalist", "steps": 1}
+    with pytest.raises(ConfigError, match="prefix routing pools one row's prompt: set pack to 1"):
+        train(config(output="tuned", **over), quiet=True)
+    assert not Path("tuned").exists()
+    train(config(output="tuned", pack=1, **over), quiet=True)
+    train(config(output="alone", method="lora", smola=prefix, steps=1), quiet=True)
+
+
 def test_a_lora_is_not_laid_over_other_experts_than_its_own(here):
     train(config(output="generalist"), quiet=True)
     train(config(output="tuned", method="lora", lora_rank=2, init_experts="generalist"), quiet=True)

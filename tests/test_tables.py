@@ -167,6 +167,49 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path):
             read_metrics(tmp_path / "a")
 
 
+@pytest.mark.parametrize(
+    "spoil",
+    [{"metric": None}, {"metric": 3}, {"value": "half"}, {"n": None}, {"ci95": None}, {"ci95": ["a", 1]}],
+)
+def test_metrics_that_lack_what_a_table_shows_are_refused(tmp_path, capsys, spoil):
+    judged(tmp_path, 0)
+    (tmp_path / "scores.json").unlink()
+    path = tmp_path / "metrics.json"
+    whole = json.loads(path.read_text())
+    found = {key: value for key, value in (whole["tasks"]["vqa"] | spoil).items() if value is not None}
+    for damaged in (whole | {"tasks": {"vqa": found}}, {k: v for k, v in whole.items() if k != "mean"}):
+        path.write_text(json.dumps(damaged))
+        assert main(["table", f"one={path}"]) == 1
+        assert "lacks a metric, a number or an interval: evaluate again" in capsys.readouterr().err
+    path.write_text(json.dumps(whole | {"tasks": {"vqa": 3}}))
+    with pytest.raises(MetricFileError, match="lacks a metric"):
+        read_metrics(path)
+
+
+def test_json_that_is_too_deep_is_one_sentence(tmp_path):
+    deep = tmp_path / "deep.json"
+    deep.write_text("[" * 100_000)
+    with pytest.raises(MetricFileError, match="does not hold a JSON object"):
+        read_metrics(deep)
+    with pytest.raises(TableError, match=r"deep\.json cannot be read as a result"):
+        fill("<!-- table: deep.json -->\n<!-- /table -->", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("marker", "said"),
+    [
+        ("", "the marker <!-- table: --> names no table: give it models"),
+        ('one="a', 'the marker <!-- table: one="a --> cannot be read: No closing quotation'),
+    ],
+)
+def test_a_marker_that_names_nothing_is_quoted(tmp_path, capsys, marker, said):
+    page = tmp_path / "page.md"
+    page.write_text(f"<!-- table: {marker} -->\nold\n<!-- /table -->\n")
+    assert main(["table", "--fill", str(page)]) == 1
+    assert said in capsys.readouterr().err
+    assert "old" in page.read_text()
+
+
 def test_the_command_prints_and_fills(tmp_path, capsys):
     judged(tmp_path / "a", 0)
     judged(tmp_path / "b", 1)

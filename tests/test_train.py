@@ -14,7 +14,8 @@ import pytest
 import torch
 from accelerate import Accelerator, DistributedType
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from tiny import tiny_backbone
 from tiny_vlm import tiny_folder
 
@@ -26,6 +27,7 @@ from smola_demo.config import ConfigError, TrainConfig
 from smola_demo.data.row import RowError, held_out
 from smola_demo.engine import Engine
 from smola_demo.experts import ExpertsError
+from smola_demo.metric_files import MetricFileError
 from smola_demo.model_card import terms_of, write_card
 from smola_demo.train import DivergedError, state_folder, train
 from smola_demo.train_state import STATE_NAME, StateError
@@ -132,6 +134,25 @@ def test_a_new_checkpoint_does_not_keep_the_figures_of_the_old(here):
     (folder / "metrics.json").write_text(json.dumps(facts))
     train(config(seed=5), quiet=True)
     assert "## Results" not in (folder / "README.md").read_text()
+
+
+@pytest.mark.parametrize("scores", ['{"read": {"rows": "x", "each": {"a:1": 1.0}}}', "{"])
+def test_damaged_figures_of_other_weights_spoil_no_training(here, scores):
+    """As an evaluation leaves them that was killed between its two files."""
+    folder = Path("out/experts")
+    folder.mkdir(parents=True)
+    one = {"metric": "anls", "value": 0.5, "ci95": [0.4, 0.6], "n": 9}
+    told = {"sha256": "other", "ablation": "", "mean": 0.5, "tasks": {"read": one}}
+    (folder / "metrics.json").write_text(json.dumps(told))
+    (folder / "scores.json").write_text(scores)
+    train(config(steps=1), quiet=True)
+    assert "## Results" not in (folder / "README.md").read_text()
+    (folder / "metrics.json").write_text("[" * 100_000)
+    assert "## Results" not in write_card(folder).read_text()
+    sha256 = hashlib.sha256((folder / WEIGHTS_NAME).read_bytes()).hexdigest()
+    (folder / "metrics.json").write_text(json.dumps(told | {"sha256": sha256}))
+    with pytest.raises(MetricFileError, match="evaluate again"):
+        write_card(folder)
 
 
 def test_align_trains_the_connector_only(here):
@@ -266,6 +287,25 @@ def test_experts_go_on_at_another_scaling_from_what_they_did(here):
     assert trained
     for name in trained:
         torch.testing.assert_close(after[name] * 8, before[name], atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {"groups": ["visual", "multimodal"]},
+            "groups visual, text, smola asks for visual, multimodal: make",
+        ),
+        ({"routing": "prefix"}, "routing token, smola asks for prefix: make them equal"),
+    ],
+)
+def test_experts_of_another_mixture_are_no_start(here, change, said):
+    """Though their tensors have the same names and shapes."""
+    shape = {**BASE["smola"], "groups": ["visual", "text"]}
+    train(config(smola=shape, steps=1), quiet=True)
+    with pytest.raises(ConfigError, match=f"the experts in out/experts have {said}"):
+        train(config(smola=shape | change, init_experts="out/experts", output="out/on", pack=1), quiet=True)
+    assert not Path("out/on").exists()
 
 
 @pytest.mark.parametrize("shared", [False, True])
@@ -429,6 +469,37 @@ def test_resume_says_why_it_cannot(here, monkeypatch):
     Path("runs/out/experts/state.safetensors").write_bytes(b"half a file")
     with pytest.raises(StateError, match="delete it"):
         train(config(), resume=True, quiet=True)
+
+
+def test_resume_stays_on_the_frozen_weights_it_began_on(here, monkeypatch):
+    train(config(stage="align", output="out/base", steps=1), quiet=True)
+    run = config(init_base="out/base")
+    train(run, quiet=True)
+    train(run, resume=True, quiet=True)
+    load = training.load_backbone
+
+    def in_nf4(*args, **options):
+        backbone = load(*args, **options)
+        backbone.precision = "nf4"
+        return backbone
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "load_backbone", in_nf4)
+        with pytest.raises(StateError, match="backbone_precision = 'fp32', this run has 'nf4'"):
+            train(run, resume=True, quiet=True)
+    train(config(stage="align", output="out/base", steps=1, seed=1), quiet=True)
+    with pytest.raises(StateError, match=r"backbone_revision = .* use the same config and backbone"):
+        train(run, resume=True, quiet=True)
+
+
+def test_a_state_that_does_not_tell_its_frozen_weights_resumes(here):
+    train(config(), quiet=True)
+    path = state_folder(config()) / STATE_NAME
+    with safe_open(path, framework="pt") as file:
+        told = file.metadata()
+    older = {k: v for k, v in json.loads(told["config"]).items() if not k.startswith("backbone_")}
+    save_file(load_file(path), path, told | {"config": json.dumps(older)})
+    train(config(), resume=True, quiet=True)
 
 
 def test_prefix_routing_refuses_packing():

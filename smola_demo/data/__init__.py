@@ -11,10 +11,10 @@ devset     suites on disk for `evaluate`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from smola_demo.data import charts, counts, forms, shapes, solid_scenes, tables, words
-from smola_demo.data.row import Scene
+from smola_demo.data.row import RowError, Scene
 
 Generator = Callable[[int, str], Scene]
 
@@ -27,6 +27,25 @@ GENERATORS: dict[str, Generator] = {
     "tables": tables.generate,
     "scenes": solid_scenes.generate,
 }
+ASKS: dict[str, tuple[str, ...]] = {  # the tasks of each generator's questions
+    "shapes": ("caption", "vqa", "count"),
+    "counts": ("count",),
+    "words": ("vqa", "count", "read"),
+    "charts": ("chart",),
+    "forms": ("read", "document"),
+    "tables": ("count", "chart", "document"),
+    "scenes": ("vqa", "count"),
+}
+
+
+def generators_of(tasks: Sequence[str] = ()) -> list[str]:
+    """The generators that draw rows of any of these tasks, all where none is named. Raises RowError."""
+    found = [name for name, asked in ASKS.items() if not tasks or set(asked) & set(tasks)]
+    if not found:
+        raise RowError(
+            f"No generator draws rows of {', '.join(tasks)}: choose other tasks, or hold out a file."
+        )
+    return found
 
 
 def scenes(name: str, split: str = "train", start: int = 0) -> Iterator[Scene]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from smola_demo.config import HUB, DataSource
-from smola_demo.data import GENERATORS, scenes
+from smola_demo.data import ASKS, generators_of, scenes
 from smola_demo.data.hub import read_hub
 from smola_demo.data.photo_questions import derive
 from smola_demo.data.row import QA, SKIPPED_KINDS, Row, RowError, read_rows, split_by_image
@@ -32,17 +32,23 @@ def make_suite(
 ) -> list[Path]:
     """Draw `n` rows of each generator into FOLDER/NAME.jsonl, pictures in FOLDER/images; returns the files.
 
-    At most two rows share a picture. `tasks` keeps rows of these tasks, `longest` those whose preferred
-    answer has at most so many characters. `progress` is called with 1 after each row. The same call writes
-    the same bytes on a machine with the same fonts. Raises RowError for a number below 1 or where a thousand
-    drawings in turn give no such row, and ValueError for an unknown generator or split.
+    At most two rows share a picture. `tasks` keeps rows of these tasks and, without `names`, the generators
+    that draw any; `longest` keeps rows whose preferred answer has at most so many characters. `progress` is
+    called with 1 after each row. The same call writes
+    the same bytes on a machine with the same fonts. Raises RowError for a number below 1, before it draws for
+    a generator that knows none of the tasks, or where a thousand drawings in turn give no such row, and
+    ValueError for an unknown generator or split.
     """
     if n < 1:
         raise RowError(f"A suite needs at least one row, not {n}.")
+    names = names or generators_of(tasks)
+    for name in names:
+        if tasks and not set(tasks) & set(ASKS.get(name, tasks)):
+            raise RowError(f"The generator '{name}' draws no row{_which(tasks, longest)}.")
     folder = Path(folder)
     (folder / "images").mkdir(parents=True, exist_ok=True)
     files = []
-    for name in names or GENERATORS:
+    for name in names:
         rows: list[dict[str, Any]] = []
         barren = 0
         for scene in scenes(name, split):

@@ -34,12 +34,12 @@ def read_hub(source: DataSource) -> list[Row]:
     texts = pictures.select_columns(wanted[1:])
     return [
         Row(
-            partial(_picture, pictures, image, i),
+            partial(_picture, pictures, source, i),
             task,
             _question(row[question], source, i) if asks else None,
             _answers(row[answers], source, i),
             source.name,
-            f"{source.name}/{hashlib.sha256(_picture(pictures, image, i)).hexdigest()[:16]}#{i}",
+            f"{source.name}/{hashlib.sha256(_picture(pictures, source, i)).hexdigest()[:16]}#{i}",
             task,
         )
         for i, row in enumerate(texts)
@@ -65,10 +65,12 @@ def _load(source: DataSource) -> Any:
         raise RowError(f"{source.name}, split '{source.split}', cannot be read: {error}") from None
 
 
-def _picture(pictures: Any, column: str, index: int) -> bytes:
-    held = pictures[index][column]
-    if held["bytes"] is not None:
+def _picture(pictures: Any, source: DataSource, index: int) -> bytes:
+    held = pictures[index][source.columns[0]] or {}
+    if held.get("bytes") is not None:
         return held["bytes"]
+    if not held.get("path"):
+        raise RowError(f"{source.name}, row {index}: '{source.columns[0]}' must be a picture, not empty.")
     with open(held["path"], "rb") as file:  # noqa: PTH123  as the library names it
         return file.read()
 
