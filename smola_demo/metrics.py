@@ -21,18 +21,11 @@ RELAXED_TOLERANCE = 0.05
 
 _NUMBER_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _MORE_WORDS = (
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-    "twenty",
-)
-_DIGITS = {word: str(i) for i, word in enumerate(_NUMBER_WORDS)} | {"none": "0"}
+    "eleven", "twelve", "thirteen", "fourteen", "fifteen",
+    "sixteen", "seventeen", "eighteen", "nineteen", "twenty",
+)  # fmt: skip
+_NAMED = {word: str(i) for i, word in enumerate(_NUMBER_WORDS)}
+_DIGITS = _NAMED | {"none": "0"}
 _COUNTS = _DIGITS | {word: str(i) for i, word in enumerate(_MORE_WORDS, start=11)} | {"no": "0"}
 _ARTICLES = frozenset({"a", "an", "the"})
 # Contractions that people write without apostrophe, except where that is another word (its, were, well).
@@ -95,7 +88,8 @@ def parse_number(text: str) -> float | None:
     """A number alone: thousands commas, a currency sign before and a percent sign after it are allowed."""
     bare = text.strip().rstrip(".").strip().removesuffix("%").strip()
     bare = re.sub(r"^([-+]?)[$£€]\s*", r"\1", bare)
-    bare = _DIGITS.get(bare.lower(), bare)
+    # Not "none", which a chart may have as a category.
+    bare = _NAMED.get(bare.lower(), bare)
     return float(bare.replace(",", "")) if bare.strip("+-") and _NUMBER.fullmatch(bare) else None
 
 

@@ -108,7 +108,9 @@ def _write_log(folders: Sequence[Path], out: Path) -> None:
         log = folder / LOG_NAME
         told = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
         before = lines[-1] if lines else {"step": 0, "seconds": 0}
-        for line in map(json.loads, told):
-            lines.append(line | {key: line[key] + before[key] for key in ("step", "seconds")})
+        lines += [
+            line | {key: line[key] + before[key] for key in ("step", "seconds")}
+            for line in map(json.loads, told)
+        ]
     if lines:
         (out / LOG_NAME).write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")

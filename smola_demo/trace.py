@@ -117,7 +117,7 @@ class RoutingTrace:
         return self._where_some_are_left(np.log(np.maximum((self.weight > 0).sum(-1), 1)))
 
     def _where_some_are_left(self, values: np.ndarray) -> np.ndarray:
-        """(G, L, P, T) → (G, L): mean over projections and tokens where the group has experts left, or NaN."""
+        """(G, L, P, T) → (G, L): mean over projections and tokens where the group has experts, or NaN."""
         some = self.weight.sum(-1) > 0
         number = some.sum((2, 3))
         total = np.where(some, values, 0).sum((2, 3))

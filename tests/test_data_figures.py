@@ -238,6 +238,20 @@ def test_years_and_ages_are_never_asked_about_as_if_they_were_the_values():
             assert not [q for q in chart_questions.ask(random.Random(seed), data) if bare.search(q.question)]
 
 
+@pytest.mark.parametrize("title", ["Rainfall (mm)", "Hours of work", "Calls", "", "Revenue", "Visitors"])
+def test_more_is_better_only_of_what_one_wants_more_of(title):
+    """Nobody can tell the best month by its rain."""
+    data = chart_figures.ChartData(
+        "bar", title, ("Jan", "Feb", "Mar"), ("",), ((4.0, 8.0, 6.0),), True, "month", "months", "in", True
+    )
+    asked = [
+        qa.question.lower() for seed in range(150) for qa in chart_questions.ask(random.Random(seed), data)
+    ]
+    assert any("when was" in question for question in asked)
+    judged = any(re.search("best|better|worst|worse", question) for question in asked)
+    assert judged == (title in {"Revenue", "Visitors"})
+
+
 def test_every_family_of_questions_is_worded_in_six_ways_and_now_and_then_as_typed():
     plain = chart_figures.ChartData("bar", "Visitors", ("Jan", "Feb", "Mar"), ("",), ((4.0, 8.0, 6.0),))
     pair = chart_figures.ChartData(

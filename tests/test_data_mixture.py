@@ -87,6 +87,22 @@ def test_the_development_split_is_the_other_pictures(captions):
         Mixture(sources, split="test")
 
 
+def test_a_picture_that_one_source_holds_out_is_trained_on_in_none(tmp_path):
+    """The same pictures in two files under other names, as COCO's of 2014 and of 2017."""
+    names = [("COCO_val2014_{:012d}.png", "a"), ("{:012d}.png", "b")]
+    sources = []
+    for name, folder in names:
+        rows = [row("ask", "?", "!", image=name.format(i)) for i in range(60)]
+        sources.append(DataSource(write(tmp_path / folder / "rows.jsonl", rows)))
+        for i in range(60):
+            Image.new("RGB", (8, 8), (i, 0, 0)).save(tmp_path / folder / name.format(i))
+    train, dev = Mixture(sources), Mixture(sources, split="dev")
+    learned, held = ({m[i].open().getpixel((0, 0)) for i in range(400)} for m in (train, dev))
+    assert len(held) > sum(held_out(names[0][0].format(i)) for i in range(60)) > 0
+    assert learned
+    assert not learned & held
+
+
 def test_all_five_captions_are_targets(captions):
     mixture = Mixture([DataSource(captions)], pack=5)
     group = mixture[0]

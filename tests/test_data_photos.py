@@ -76,6 +76,8 @@ def test_a_caption_is_taken_apart():
         (["A man and a woman."] * 3 + ["A couple."], ("man", "woman"), 2),
         (["Two horse carriages in a street."] * 4, ("horse",), None),  # how many horses is not said
         (["Two sheep on a hill."] * 4, ("sheep",), 2),
+        (["Two people ride.", "Two bikers.", "Two cyclists.", "Four dirt bike riders."], ("person",), None),
+        (["Four dirt bike riders.", "Four bike riders."] * 2, ("person",), 4),
     ],
 )
 def test_numbers_need_three_who_agree_and_none_who_does_not(texts, things, number):

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from smola_demo.data.row import QA, Row, RowError, Scene, group_by_image, held_out, read_rows, split_by_image
+from smola_demo.data.row import (
+    QA,
+    Row,
+    RowError,
+    Scene,
+    encoded,
+    group_by_image,
+    held_out,
+    read_rows,
+    split_by_image,
+    split_together,
+)
 
 GOOD = {"image": "a.png", "task": "doc_qa", "question": "Total?", "answers": ["9.90"], "source": "here"}
 
@@ -119,3 +131,39 @@ def test_a_copy_of_a_held_out_picture_under_another_name_is_on_neither_side(tmp_
     found = {row.image.name for row in train}, {row.image.name for row in dev}
     assert held.name in found[1]
     assert set(names) - found[0] - found[1] == {f"{free}.png"}
+
+
+def test_only_files_of_equal_size_are_read(tmp_path, monkeypatch):
+    """Of sixty pictures in two sources, all of other sizes but one pair, these two."""
+    names = [f"p{i}.png" for i in range(60)]
+    held, free = ([name for name in names if held_out(name) == side] for side in (True, False))
+    for i, name in enumerate(names):
+        (tmp_path / name).write_bytes(b"x" * (100 + i))
+    (tmp_path / free[0]).write_bytes((tmp_path / held[0]).read_bytes())
+    read, whole = [], Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path.name) or whole(path))
+    rows = [Row(tmp_path / name, "ask", "?", ("!",), "test", name) for name in names]
+    (train, _), (others, _) = split_together([rows[:30], rows[30:]])
+    assert sorted(read) == sorted([held[0], free[0]])
+    assert [row.id for row in train + others] == free[1:]
+
+
+def test_a_picture_of_a_set_is_known_by_its_bytes(tmp_path):
+    """A set beside a file: what either of them holds out is on the train side of neither."""
+    made = [bytes([i]) * 50 for i in range(60)]
+    for i, data in enumerate(made):
+        (tmp_path / f"p{i}.png").write_bytes(data)
+    files = [Row(tmp_path / f"p{i}.png", "ask", "?", ("!",), "file", f"f#{i}") for i in range(60)]
+    pictures = [encoded(lambda i=i: made[i]) for i in range(60)]
+    hub = [
+        Row(picture, "ask", "?", ("!",), "hub", f"hub:a/b/{picture.digest[:16]}#{i}")
+        for i, picture in enumerate(pictures)
+    ]
+
+    def numbers(half):
+        return {int(row.id.rsplit("#")[1]) for row in half}
+
+    (train, dev), (others, kept) = split_together([files, hub])
+    held = numbers(dev) | numbers(kept)
+    assert len(numbers(dev)) < len(held) < 30
+    assert numbers(train) == numbers(others) == set(range(60)) - held

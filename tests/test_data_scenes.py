@@ -10,7 +10,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from smola_demo.data import flat_shape, ground, scene_questions, solid_scenes
+from smola_demo.data import flat_shape, ground, scene_questions, scene_relations, solid_scenes
 from smola_demo.data.scene_names import VALUES, WORDS, Seen
 from smola_demo.data.solids import Solid, hits, normals
 from smola_demo.data.stage import MOSTLY, Stage, View
@@ -172,6 +172,40 @@ def test_answers_against_the_solids():
                 assert qa.answers[0] == expected, (seed, qa)
                 read += 1
     assert read > 1000
+
+
+def spoken_of(seen: list[Seen], part: str, also: dict[str, tuple[str, ...]]) -> list[Seen]:
+    """The solids that have all the values which a part of a question names, or such as `also` gives them."""
+    meaning = {word: value for value, said in WORDS.items() for word in said.split("|")}
+    words = [meaning.get(word.removesuffix("s"), word.removesuffix("s")) for word in re.findall(r"\w+", part)]
+    wanted = [(a, word) for word in words for a, values in VALUES.items() if word in values]
+    has = [{a: (getattr(one, a), *also.get(getattr(one, a), ())) for a in VALUES} for one in seen]
+    return [one for one, its in zip(seen, has, strict=True) if all(word in its[a] for a, word in wanted)]
+
+
+def test_nobody_denies_or_leaves_out_what_may_be_called_so():
+    """Cyan may be called green or blue: a question that names these has no cyan solid to think of."""
+    cyan = 0
+    for seed in range(300):
+        rng = random.Random(seed)
+        seen = [
+            Seen(*(rng.choice(VALUES[a]) for a in ("form", "color", "material", "size")), rng.random(), 0)
+            for _ in range(rng.randint(1, 10))
+        ]
+        for qa in scene_questions.ask(rng, seen):
+            for part in re.split(r"\b(?:than|of|behind|as|the|or)\b", qa.question.lower()):
+                strict, loose = (spoken_of(seen, part, also) for also in ({}, {"cyan": ("green", "blue")}))
+                there = re.match("Is there|Are there any|Does|Can|Do you|Is an? ", qa.question, re.IGNORECASE)
+                assert bool(strict) == bool(loose) if there else strict == loose, (seed, qa)
+                cyan += any(one.color == "cyan" for one in seen) and ("blue" in part or "green" in part)
+    assert cyan > 20
+
+
+def test_a_cyan_and_a_blue_solid_are_not_told_to_differ():
+    pair = [Seen("cube", "cyan", "matte", "large", 0.2, 0), Seen("cone", "blue", "shiny", "large", 0.8, 0)]
+    told = [qa for seed in range(200) if (qa := scene_relations._alike(random.Random(seed), pair))]
+    assert {"shape", "material"} <= {word for qa in told for word in re.findall(r"\w+", qa.question)}
+    assert not any(re.search("colou?r", qa.question) for qa in told)
 
 
 @pytest.mark.slow

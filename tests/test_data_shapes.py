@@ -19,6 +19,8 @@ from smola_demo.data.shape_names import Shape
 from smola_demo.data.shape_outlines import OUTLINES, outline
 
 NAMES = (*COLORS, *OUTLINES)
+# What people may call it as well.
+NEAR = {"square": {"rectangle"}, "circle": {"oval"}, "teal": {"green", "blue"}}
 
 
 @cache
@@ -45,6 +47,13 @@ def named(text):
 def marked(scene, text):
     """The marks with all the colours and forms of a text."""
     return [mark for mark in scene.marks if named(text) <= {word.strip() for word in mark.words}]
+
+
+def passing(scene, text):
+    """The marks that somebody may call by all the colours and forms of a text."""
+    words = {mark: {word.strip() for word in mark.words} for mark in scene.marks}
+    also = {mark: has.union(*(NEAR.get(word, ()) for word in has)) for mark, has in words.items()}
+    return [mark for mark in scene.marks if named(text) <= also[mark]]
 
 
 def pixels(shape):
@@ -140,6 +149,60 @@ def test_nobody_denies_what_an_object_passes_for():
     denied = set[str]().union(*(named(qa.question) for qa in told if qa.answers == ("no",)))
     assert {"triangle", "star", "red", "white"} <= denied
     assert not {"rectangle", "oval", "green", "blue"} & denied
+
+
+def spoken_of(question):
+    """The parts of a question that each speak of objects of one kind, or of one of two: "are red or blue"."""
+    words = "than|above|below|under|of|and|the" + ("" if re.search(r" are \w+ or \w+", question) else "|or")
+    parts = re.split(rf"\b(?:{words})\b", question)
+    return [part for part in parts if named(part) and "background" not in question]
+
+
+@pytest.mark.parametrize("name", ["shapes", "counts"])
+def test_nobody_denies_or_leaves_out_what_passes_for_another(name):
+    """Who may call a square a rectangle and teal green or blue answers every question alike."""
+    checked = Counter()
+    for seed in range(300):
+        scene = drawn(name, seed)
+        for question in (qa.question.lower().rstrip("?.") for qa in scene.qa if qa.question):
+            for part in spoken_of(question):
+                strict, loose = (
+                    {mark for one in part.split(" or ") for mark in which(scene, one)}
+                    for which in (marked, passing)
+                )
+                there = re.match(r"(is|are) there (a|an|any|no)\b|is no|can|do|does|is an? ", question)
+                same = bool(strict) == bool(loose) if there else strict == loose
+                assert same, (scene.id, question)
+                checked["there" if there else "which"] += 1
+            if re.search(
+                "different|the same|most common|what colou?rs (do|are) (you|there|the sh)", question
+            ):
+                place = 0 if re.search("colou?r", question) else 1
+                found = {mark.words[place].strip() for mark in scene.marks}
+                assert not any(NEAR.get(one, set()) & found for one in found), (scene.id, question)
+                checked["different"] += 1
+    assert min(checked.values()) > 20
+
+
+def test_two_objects_in_teal_are_not_told_to_be_of_one_color():
+    """One may look green and the other blue; two squares are squares to everybody."""
+    square = Shape("square", "teal", (0, 150, 130), 70, 128, 30, 0, 1)
+    scene = (square, replace(square, rgb=(0, 130, 150), x=180))
+    told = [shape_questions._countable(random.Random(seed), scene) for seed in range(400)]
+    assert {number for things, number in told if things == "different colors"} == {None}
+    assert {number for things, number in told if things == "different kinds of shapes"} == {1}
+    alike = [qa.question for seed in range(40) if (qa := shape_relations._alike(random.Random(seed), scene))]
+    assert set(alike) == {"Do all the objects have the same shape?"}
+
+
+def test_nobody_denies_that_a_teal_icon_is_green_or_blue():
+    teal = 0
+    for seed in range(1500):
+        _, asked_of_it, mark = flat_shape.draw(random.Random(seed))
+        if mark.words[0] == " teal":
+            teal += 1
+            assert not any({"green", "blue"} & named(qa.question) for qa in asked_of_it), seed
+    assert teal > 100
 
 
 def test_british_and_american_spelling_and_typing():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -78,6 +79,27 @@ def test_answers_against_the_cells():
                 assert expected.strip("$%") in {text.strip("$%") for text in answers}, (seed, question)
                 read += 1
     assert read > 900
+
+
+def test_a_cancelled_flight_is_not_said_to_leave():
+    """It has the latest time; which leaves last is asked only where every flight leaves."""
+    times = Column("Time", "time", ("8:00", "21:10"), (480.0, 1270.0), {}, counted=True)
+    told = next(topic for topic in vocabulary()["topics"] if topic["noun"] == "flight")["columns"][1]
+    times = replace(times, phrases={key: told[key] for key in ("ask", "most", "least")})
+    for last in ("cancelled", "delayed"):
+        status = Column("Status", "status", ("on time", last), (), {}, counted=True)
+        flights = TableData(
+            "Flights", "flight", "flights", "flight {row}", "Flight", ("A1", "B2"), (times, status)
+        )
+        said = {qa for seed in range(200) for qa in table_questions.ask(random.Random(seed), flights)}
+        left = {
+            qa.answers[0] for qa in said if re.search("leaves|(latest|earliest) flight", str(qa.question))
+        }
+        assert bool(left & {"A1", "B2"}) == (last == "delayed")
+        assert any("latest time" in str(qa.question) for qa in said)
+        asked = " ".join(str(qa.question).lower() for qa in said)
+        assert "when does flight a1 leave" in asked
+        assert ("when does flight b2 leave" in asked) == (last == "delayed")
 
 
 def test_rows_and_numbers_can_be_told_apart():

@@ -181,6 +181,9 @@ def test_the_revision_tells_weights_apart(tmp_path):
         ("---\nlicense: other\nlicense_name: own-terms\n---\n", "own-terms"),
         ("---\ntags: [x]\n---\n", "unknown"),
         ("no metadata", "unknown"),
+        ("---\nlicense: apache: 2.0\n---\n", "unknown"),
+        (f"---\nlicense: {'[' * 5000}\n---\n", "unknown"),
+        ("---\n- mit\n---\n", "unknown"),
         (None, "unknown"),
     ],
 )

@@ -142,6 +142,10 @@ def test_count_accuracy():
     ("-", "5", False),
     (".5", "0.5", True),
     ("1,05", "105", False),
+    ("none", "None", True),
+    ("0", "None", False),
+    ("zero", "None", False),
+    ("0%", "None", False),
 ])  # fmt: skip
 def test_relaxed_accuracy(prediction, reference, right):
     assert metrics.relaxed_accuracy(prediction, [reference]) == float(right)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -80,13 +81,12 @@ def test_the_facts_are_those_of_all(three, tmp_path):
 @pytest.mark.parametrize(
     ("other", "said"),
     [
-        ({"config": SmolaConfig(num_experts=2, rank=3, target_modules=("q_proj", "down_proj"))}, "shape or routing"),
-        ({"config": SmolaConfig(num_experts=2, rank=2, routing="prefix", target_modules=("q_proj", "down_proj"))},
-         "shape or routing"),
+        ({"config": replace(SHAPE, rank=3)}, "shape or routing"),
+        ({"config": replace(SHAPE, routing="prefix")}, "shape or routing"),
         ({"revision": "r2"}, "another base"),
         ({"base_model_name_or_path": "other"}, "another base"),
     ],
-)  # fmt: skip
+)
 def test_others_cannot_be_averaged_with_it(three, tmp_path, other, said):
     saved(tmp_path / "other", 4, **other)
     with pytest.raises(AdapterError, match=said):

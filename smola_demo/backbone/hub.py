@@ -136,7 +136,8 @@ def revision(source: Source) -> str:
 
 
 def licence(source: Source, otherwise: str) -> str:
-    """What the model's own card names, or `otherwise`."""
+    """What the model's own card names; `otherwise` where there is none, or none that can be read."""
+    import yaml
     from huggingface_hub.repocard import metadata_load
 
     try:
@@ -144,7 +145,7 @@ def licence(source: Source, otherwise: str) -> str:
         if source.commit and not card.is_file():
             card = _fetch(source.id, "README.md", source.commit)
         named = metadata_load(card) or {}
-    except (BackboneError, OSError, ValueError):
+    except (BackboneError, OSError, ValueError, RecursionError, yaml.YAMLError):
         return otherwise
     # A licence of its own is called "other" and has its name beside it.
     return str(named.get("license_name") or named.get("license") or otherwise)

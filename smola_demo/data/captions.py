@@ -96,13 +96,14 @@ def _before(words: tuple[str, ...], noun: int) -> tuple[int | None, tuple[str, .
     numbers, colors, known = vocabulary()["numbers"], [], word_set("colors") | word_set("other_colors")
     for i in range(noun - 1, max(-1, noun - 1 - _REACH), -1):
         word = words[i]
+        joined = words[i + 1] in _nouns()  # of "two bike riders" the number is not that of bikes
         if word in numbers:
             return numbers[word], tuple(colors)
         if word in known:
             colors.insert(0, word)
         elif word == "and" and colors and i and words[i - 1] in known:
             continue
-        elif word in word_set("stops") or word in word_set("definite") or word in _nouns():
+        elif word in word_set("stops") or word in word_set("definite") or (word in _nouns() and not joined):
             break
     return None, tuple(colors)
 

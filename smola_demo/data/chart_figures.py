@@ -55,6 +55,19 @@ _AMOUNTS = {
     "Budget": "budget",
     "Spending": "spending",
 }
+# Titles of what there cannot be too much of, so that more of it is better.
+_GAINS = {
+    "Sales by month",
+    "Visitors",
+    "Orders",
+    "Revenue",
+    "Members",
+    "Profit",
+    "Exports",
+    "New cars",
+    "Visitors by day",
+}
+_JUDGING = re.compile("best|better")
 # What tells that a phrase is about the value of a category, not about its name, which may be a number itself.
 _ABOUT_VALUES = re.compile(r"value|What number|\{place\}|\{counted\}|\{amount\}|best|better")
 _MOST = {"bar": 7, "hbar": 8, "dots": 8, "grouped": 4, "line": 7, "pie": 5}
@@ -101,6 +114,11 @@ class ChartData:
         """What is measured, if the title says so: "profit"."""
         return "" if self.kind == "pie" else _AMOUNTS.get(self.title, "")
 
+    @property
+    def gain(self) -> bool:
+        """Whether the title says that more is better: of rain or hours of work it is not."""
+        return self.title in _GAINS
+
 
 @dataclass(frozen=True)
 class View:
@@ -142,6 +160,8 @@ class View:
     def say(self, rng: random.Random, phrases: str | dict[str, str], **words: str) -> str:
         """One of the phrases with its gaps filled; of years and ages, one that cannot mean these themselves.
 
+        What is best is said only where more is better.
+
         phrases  separated by bars; or such by trait, where in half of all cases those of a trait of the chart
                  take the place of those for "any"
         """
@@ -149,6 +169,8 @@ class View:
             special = [text for trait, text in phrases.items() if trait in self.traits]
             phrases = rng.choice(special) if special and rng.random() < 0.5 else phrases["any"]
         data = self.data
+        if not data.gain:
+            phrases = "|".join(phrase for phrase in phrases.split("|") if not _JUDGING.search(phrase))
         if any(label[0].isdigit() for label in data.labels):
             told = [phrase for phrase in phrases.split("|") if _ABOUT_VALUES.search(phrase)]
             phrases = "|".join(told) or phrases

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 
 from smola_demo.data import ground
 from smola_demo.data.row import QA, Mark
-from smola_demo.data.shape_names import article, casual, color_answers, color_word, either, other, yes_no
+from smola_demo.data.shape_names import article, casual, color_answers, color_word, denied, either, yes_no
 
 if TYPE_CHECKING:
     import random
@@ -74,9 +74,9 @@ def _ask(rng: random.Random, form: str, color: str) -> tuple[QA, ...]:
         there = rng.random() < 0.5
         asked, shade = form, color
         if not there and rng.random() < 0.6:
-            asked = other(rng, FORMS, form)
+            asked = denied(rng, FORMS, form)
         elif not there:
-            shade = other(rng, COLORS, color)
+            shade = denied(rng, COLORS, color)
         thing = asked if shade == color else f"{shade} {either(rng, 'shape|' + asked)}"
         if there:
             thing = either(rng, f"{form}|{color} shape|{color} {form}")
@@ -84,7 +84,7 @@ def _ask(rng: random.Random, form: str, color: str) -> tuple[QA, ...]:
         question = phrase.format(a=article(thing), noun=thing, picture=picture)
         found.append(QA("vqa", question, yes_no(there != negative)))
     right = rng.random() < 0.5
-    shade = color if right else other(rng, COLORS, color)
+    shade = color if right else denied(rng, COLORS, color)
     found.append(QA("vqa", f"Is the {noun} {shade}?", yes_no(right)))
     unique = {qa.question: qa for qa in found if qa.question}
     return tuple(QA(qa.task, casual(rng, question), qa.answers) for question, qa in unique.items())

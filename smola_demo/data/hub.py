@@ -6,12 +6,11 @@ dot or a slash. Every picture is read once, so that equal pictures fall on one s
 
 from __future__ import annotations
 
-import hashlib
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from smola_demo.config import HUB
-from smola_demo.data.row import Row, RowError
+from smola_demo.data.row import Row, RowError, encoded
 from smola_demo.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -32,18 +31,14 @@ def read_hub(source: DataSource) -> list[Row]:
             'name three in "columns", those of picture, question and answers.'
         )
     texts = pictures.select_columns(wanted[1:])
-    return [
-        Row(
-            partial(_picture, pictures, source, i),
-            task,
-            _question(row[question], source, i) if asks else None,
-            _answers(row[answers], source, i),
-            source.name,
-            f"{source.name}/{hashlib.sha256(_picture(pictures, source, i)).hexdigest()[:16]}#{i}",
-            task,
-        )
-        for i, row in enumerate(texts)
-    ]
+    found: list[Row] = []
+    for i, row in enumerate(texts):
+        asked = _question(row[question], source, i) if asks else None
+        said = _answers(row[answers], source, i)
+        picture = encoded(partial(_picture, pictures, source, i))
+        name = f"{source.name}/{picture.digest[:16]}#{i}"
+        found.append(Row(picture, task, asked, said, source.name, name, task))
+    return found
 
 
 def _load(source: DataSource) -> Any:

@@ -1,7 +1,8 @@
 """An endless training stream over several sources, in which item i depends on the seed and on i alone.
 
-So a run resumes at any index, and no development picture ever appears. Two machines ask the same questions of
-files and shapes alike; drawings with text also depend on the fonts that a machine has (`fonts`).
+So a run resumes at any index, and no picture that a source keeps for development ever appears, under whatever
+name. Two machines ask the same questions of files and shapes alike; drawings with text also depend on the
+fonts that a machine has (`fonts`).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from smola_demo.data.row import (
     group_by_image,
     open_picture,
     read_rows,
-    split_by_image,
+    split_together,
 )
 from smola_demo.tasks import TASKS
 
@@ -75,7 +76,7 @@ class Mixture:
     pack              most items on one picture, where its source names no number of its own
     seed              two mixtures with the same sources and seed are the same
     max_answer_chars  items with a longer answer are left out, never cut
-    dev_share, salt   the share of each file's pictures kept for development (see `split_by_image`)
+    dev_share, salt   the share of each source's pictures kept for development (see `split_together`)
     split             "train", or "dev" for the kept share and the generators' development drawings
 
     `left_out` tells, file by file, how many rows of the split are left out for their long answers.
@@ -114,9 +115,10 @@ class Mixture:
         self._counts = _shares([source.weight for source in sources])
         self.left_out: list[str] = []
         self._files: dict[int, list[list[Row]]] = {}
-        for s, source in enumerate(sources):
-            if source.name not in GENERATORS:
-                self._files[s] = self._read(source, dev_share, salt)
+        read = {s: _rows(source) for s, source in enumerate(sources) if source.name not in GENERATORS}
+        halves = split_together([*read.values()], dev_share, salt)
+        for s, (train, dev) in zip(read, halves, strict=True):
+            self._files[s] = self._usable(sources[s], dev if split == "dev" else train)
         self._cycle = lru_cache(maxsize=8)(self._cycle_of)
         self._order = lru_cache(maxsize=4 * len(sources))(self._order_of)
 
@@ -169,10 +171,8 @@ class Mixture:
         random.Random(f"order/{self.seed}/{s}/{epoch}").shuffle(order)
         return order
 
-    def _read(self, source: DataSource, dev_share: float, salt: str) -> list[list[Row]]:
-        rows = read_hub(source) if source.name.startswith(HUB) else read_rows(source.name)
-        train, dev = split_by_image(rows, dev_share, salt)
-        rows = dev if self.split == "dev" else train
+    def _usable(self, source: DataSource, rows: list[Row]) -> list[list[Row]]:
+        """The rows of a source's split that can be learned, by picture."""
         derived = derive(rows) if source.derive else []
         if source.derive and not derived:
             raise RowError(
@@ -239,6 +239,10 @@ class Mixture:
         """The preferred answer, except that captions may be worded in several ways."""
         fitting = [answer for answer in qa.answers if self._fits(answer)]
         return rng.choice(fitting) if qa.task == "caption" else fitting[0]
+
+
+def _rows(source: DataSource) -> list[Row]:
+    return read_hub(source) if source.name.startswith(HUB) else read_rows(source.name)
 
 
 def _shares(weights: Sequence[float]) -> list[int]:

@@ -41,6 +41,25 @@ class QA(NamedTuple):
     answers: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """A picture of a data set: what reads its bytes, their number, and their SHA-256 in hexadecimal."""
+
+    read: Callable[[], bytes]
+    size: int
+    digest: str
+
+    def __call__(self) -> bytes:
+        """Its bytes."""
+        return self.read()
+
+
+def encoded(read: Callable[[], bytes]) -> Encoded:
+    """The picture whose bytes this reads; they are read once to know them."""
+    data = read()
+    return Encoded(read, len(data), hashlib.sha256(data).hexdigest())
+
+
 def open_picture(picture: Picture) -> Image.Image:
     """The picture, RGB. Raises ImageError when it cannot be read."""
     return open_image(picture() if callable(picture) else picture)
@@ -182,27 +201,48 @@ def split_by_image(
 ) -> tuple[list[Row], list[Row]]:
     """(train, dev): rows of one picture always land on the same side, in every run and on every machine.
 
-    A picture whose file holds the same bytes as a held-out one, under another name, is on neither.
+    A picture that holds the same bytes as a held-out one, under another name, is on neither.
     """
-    train: list[Row] = []
-    dev: list[Row] = []
-    for row in rows:
-        (dev if held_out(row.image_name, dev_share, salt) else train).append(row)
-    copies = _copies({row.image_name for row in train}, {row.image_name for row in dev})
-    return [row for row in train if row.image_name not in copies], dev
+    return split_together([rows], dev_share, salt)[0]
 
 
-def _copies(names: set[str], originals: set[str]) -> set[str]:
-    """The files among `names` that hold the same bytes as one of the others; those of equal size are read."""
-    kept = {Path(name) for name in originals if Path(name).is_file()}
-    sizes = {path.stat().st_size for path in kept}
-    alike = {Path(name) for name in names if Path(name).is_file() and Path(name).stat().st_size in sizes}
-    digests = {_digest(path) for path in kept} if alike else set()
-    return {str(path) for path in alike if _digest(path) in digests}
+def split_together(
+    sources: Sequence[Iterable[Row]], dev_share: float = 0.1, salt: str = "dev"
+) -> list[tuple[list[Row], list[Row]]]:
+    """(train, dev) of each source, as `split_by_image`: what one of them holds out, none has in train."""
+    halves: list[tuple[list[Row], list[Row]]] = [([], []) for _ in sources]
+    for half, rows in zip(halves, sources, strict=True):
+        for row in rows:
+            half[held_out(row.image_name, dev_share, salt)].append(row)
+    copies = _copies([row for train, _ in halves for row in train], [row for _, dev in halves for row in dev])
+    return [([row for row in train if row.image_name not in copies], dev) for train, dev in halves]
 
 
-def _digest(path: Path) -> bytes:
-    return hashlib.sha256(path.read_bytes()).digest()
+def _copies(rows: Iterable[Row], originals: Iterable[Row]) -> set[str]:
+    """Names of the pictures that hold the same bytes as one of the originals."""
+    found: set[str] = set()
+    ours, theirs = _by_size(rows), _by_size(originals)
+    for size in ours.keys() & theirs.keys():  # files of any other size are not read
+        digests = {_digest(picture) for picture in theirs[size].values()}
+        found |= {name for name, picture in ours[size].items() if _digest(picture) in digests}
+    return found
+
+
+def _by_size(rows: Iterable[Row]) -> dict[int, dict[str, Path | Encoded]]:
+    """Size in bytes → pictures by name; without those that are no file and not encoded."""
+    found: dict[int, dict[str, Path | Encoded]] = {}
+    for name, image in {row.image_name: row.image for row in rows}.items():
+        if isinstance(image, Encoded):
+            found.setdefault(image.size, {})[name] = image
+        elif isinstance(image, str | Path) and (path := Path(image)).is_file():
+            found.setdefault(path.stat().st_size, {})[name] = path
+    return found
+
+
+def _digest(picture: Path | Encoded) -> str:
+    if isinstance(picture, Encoded):
+        return picture.digest
+    return hashlib.sha256(picture.read_bytes()).hexdigest()
 
 
 def group_by_image(rows: Sequence[Row]) -> list[list[Row]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from smola_demo.data.shape_names import color_answers, either
+from smola_demo.data.shape_names import color_answers, either, passes
 
 if TYPE_CHECKING:
     import random
@@ -45,6 +45,16 @@ class Seen:
         """Whether it has all these values, by attribute."""
         return all(getattr(self, attribute) == value for attribute, value in wanted.items())
 
+    def passes(self, wanted: dict[str, str]) -> bool:
+        """Whether somebody may say so of it: cyan may be called blue."""
+        return all(passes(getattr(self, attribute), value) for attribute, value in wanted.items())
+
+
+def number(seen: Sequence[Seen], wanted: dict[str, str]) -> int | None:
+    """How many solids have all these values; None where another one passes for such a one."""
+    fitting = sum(s.fits(wanted) for s in seen)
+    return fitting if fitting == sum(s.passes(wanted) for s in seen) else None
+
 
 def answers(value: str) -> tuple[str, ...]:
     """All that may be answered for a value, the usual word first."""
@@ -78,6 +88,6 @@ def naming(rng: random.Random, one: Seen, seen: Sequence[Seen], but: str = "") -
         rng.shuffle(choices)
         for chosen in choices:
             wanted = {a: getattr(one, a) for a in chosen}
-            if sum(s.fits(wanted) for s in seen) == 1:
+            if number(seen, wanted) == 1:
                 return said(rng, wanted)
     return None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from smola_demo.data import scene_relations
 from smola_demo.data.row import QA
-from smola_demo.data.scene_names import VALUES, Seen, answers, naming, said, some_of, usable
+from smola_demo.data.scene_names import VALUES, Seen, answers, naming, number, said, some_of, usable
 from smola_demo.data.shape_names import article, casual, color_word, either, plural, yes_no
 
 if TYPE_CHECKING:
@@ -31,15 +31,15 @@ def _counts(rng: random.Random, seen: Sequence[Seen]) -> list[QA]:
     whole = f"{either(rng, 'object|object|thing|solid')}s"
     phrases = f"{_COUNT}|How many {{}} are there in total?|How many {{}} in total?"
     found = [QA("count", either(rng, phrases).format(whole), (str(len(seen)),))]
-    by_number: dict[int, list[dict[str, str]]] = {}
+    by_number: dict[int | None, list[dict[str, str]]] = {}
     for _ in range(12):
         mixed = {a: getattr(rng.choice(seen), a) for a in VALUES}
         wanted = some_of(rng, Seen(**mixed, across=0, inwards=0), usable(seen))
-        by_number.setdefault(sum(s.fits(wanted) for s in seen), []).append(wanted)
-    numbers = sorted(by_number)
-    for number in rng.choices(numbers, [(1 + n) ** 2 for n in numbers], k=2):
-        things = plural(said(rng, rng.choice(by_number[number])))
-        found.append(QA("count", either(rng, _COUNT).format(things), (str(number),)))
+        by_number.setdefault(number(seen, wanted), []).append(wanted)
+    numbers = sorted(n for n in by_number if n is not None)
+    for n in rng.choices(numbers, [(1 + n) ** 2 for n in numbers], k=2) if numbers else ():
+        things = plural(said(rng, rng.choice(by_number[n])))
+        found.append(QA("count", either(rng, _COUNT).format(things), (str(n),)))
     return found
 
 
@@ -70,7 +70,7 @@ def _exists(rng: random.Random, seen: Sequence[Seen]) -> QA | None:
     there = rng.random() < 0.5
     if not there:
         changed = [wanted | {a: value} for a in wanted for value in VALUES[a]]
-        absent = [choice for choice in changed if not any(s.fits(choice) for s in seen)]
+        absent = [choice for choice in changed if not any(s.passes(choice) for s in seen)]
         if not absent:
             return None
         wanted = rng.choice(absent)

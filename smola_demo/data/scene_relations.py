@@ -7,8 +7,8 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from smola_demo.data.row import QA
-from smola_demo.data.scene_names import answers, naming, said, usable
-from smola_demo.data.shape_names import color_word, either, plural, yes_no
+from smola_demo.data.scene_names import answers, naming, number, said, usable
+from smola_demo.data.shape_names import apart, color_word, either, plural, yes_no
 
 if TYPE_CHECKING:
     import random
@@ -91,6 +91,8 @@ def _numbers(rng: random.Random, seen: Sequence[Seen]) -> QA | None:
     if len(by) < 2:
         return None
     values = rng.sample(sorted(by), 2)
+    if any(number(seen, {attribute: value}) is None for value in values):
+        return None
     a, b = (plural(said(rng, {attribute: value})) for value in values)
     more, fewer, same = (
         by[values[0]] > by[values[1]],
@@ -109,13 +111,19 @@ def _numbers(rng: random.Random, seen: Sequence[Seen]) -> QA | None:
     return QA("vqa", question, yes_no(truth))
 
 
+def _same(a: Seen, b: Seen, attribute: str) -> bool | None:
+    """Whether two solids share an attribute; None where people would differ."""
+    values = getattr(a, attribute), getattr(b, attribute)
+    return values[0] == values[1] if apart(values) else None
+
+
 def _alike(rng: random.Random, seen: Sequence[Seen]) -> QA | None:
     """Whether two solids share an attribute."""
     if len(seen) < 2:
         return None
     asked = rng.choice(usable(seen))
     same = rng.random() < 0.5
-    pairs = [p for p in combinations(seen, 2) if (getattr(p[0], asked) == getattr(p[1], asked)) == same]
+    pairs = [(a, b) for a, b in combinations(seen, 2) if _same(a, b, asked) is same]
     if not pairs:
         return None
     a, b = rng.choice(pairs)

@@ -29,8 +29,13 @@ _COLORS_ALSO = {
     "purple": ("violet",),
 }
 _FORMS_ALSO = {"oval": ("ellipse",), "diamond": ("rhombus",), "cross": ("plus", "plus sign")}
-# What a form or colour may pass for as well, so that nobody is asked to deny it.
-_PASSES_FOR = {"square": ("rectangle",), "circle": ("oval",), "teal": ("green", "blue")}
+# What a form or colour may pass for as well, so that nobody is asked to deny it, nor to count without it.
+_PASSES_FOR = {
+    "square": ("rectangle",),
+    "circle": ("oval",),
+    "teal": ("green", "blue"),
+    "cyan": ("green", "blue"),
+}
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
@@ -94,6 +99,36 @@ def once(values: Sequence[str]) -> list[str]:
     return [value for value, n in Counter(values).items() if n == 1]
 
 
+def passes(one: str, name: str) -> bool:
+    """Whether what is called `one` may be called `name` too, word by word: a teal square a green square."""
+    pairs = zip(one.split(), name.split(), strict=True)
+    return all(word == said or said in _PASSES_FOR.get(word, ()) for word, said in pairs)
+
+
+def among(values: Sequence[str], *names: str) -> int | None:
+    """How many of the values are one of the names; None where another one passes for one of them."""
+    if any(passes(value, name) for value in set(values).difference(names) for name in names):
+        return None
+    return sum(value in names for value in values)
+
+
+def single(values: Sequence[str]) -> list[str]:
+    """The values that occur exactly once and that no other one passes for, in order."""
+    return [value for value in once(values) if among(values, value)]
+
+
+def apart(values: Sequence[str]) -> bool:
+    """Whether none of the values passes for another of them."""
+    return all(among(values, value) for value in set(values))
+
+
+def different(values: Sequence[str]) -> int | None:
+    """How many different ones there are; None where people would differ."""
+    # Of two objects in teal one may look green and the other blue.
+    unsure = any(n > 1 and len(_PASSES_FOR.get(value, ())) > 1 for value, n in Counter(values).items())
+    return len(set(values)) if apart(values) and not unsure else None
+
+
 def either(rng: random.Random, phrases: str) -> str:
     """One of several phrases, which are separated by bars."""
     return rng.choice(phrases.split("|"))
@@ -111,8 +146,7 @@ def other(rng: random.Random, names: Sequence[str], *but: str) -> str:
 
 def denied(rng: random.Random, names: Sequence[str], *there: str) -> str:
     """One of the names that is none of `there`, and that none of them passes for where that leaves any."""
-    near = {name for one in there for name in _PASSES_FOR.get(one, ())}
-    left = [name for name in names if name not in near | set(there)]
+    left = [name for name in names if not any(passes(one, name) for one in there)]
     return rng.choice(left) if left else other(rng, names, *there)
 
 

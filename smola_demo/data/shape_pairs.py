@@ -10,7 +10,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from smola_demo.data.row import QA
-from smola_demo.data.shape_names import color_answers, color_word, either, form_answers, once, yes_no
+from smola_demo.data.shape_names import color_answers, color_word, either, form_answers, once, single, yes_no
 from smola_demo.data.shape_outlines import area, sides
 
 if TYPE_CHECKING:
@@ -43,8 +43,8 @@ def beyond(a: Shape, b: Shape) -> tuple[str, str]:
 
 def _named(rng: random.Random, shapes: Sequence[Shape]) -> list[tuple[Shape, str]]:
     """The objects that a form, a colour or both single out, each with such a name, in random order."""
-    forms, colors = once([s.form for s in shapes]), once([s.color for s in shapes])
-    kinds = once([s.kind for s in shapes])
+    forms, colors = single([s.form for s in shapes]), single([s.color for s in shapes])
+    kinds = single([s.kind for s in shapes])
     found = []
     for shape in shapes:
         names = [shape.kind, shape.kind] if shape.kind in kinds else []

@@ -18,16 +18,20 @@ from smola_demo.data.shape_names import (
     COLOR_NAMES,
     FORMS,
     NUMBERS,
+    among,
+    apart,
     article,
     casual,
     color_answers,
     color_word,
     denied,
+    different,
     either,
     form_answers,
-    once,
     other,
+    passes,
     plural,
+    single,
     yes_no,
 )
 
@@ -46,45 +50,50 @@ def _caption(shapes: Sequence[Shape], background: str) -> QA:
     return QA("caption", None, (f"{what}{ground}.", f"{what}."))
 
 
-def _countable(rng: random.Random, shapes: Sequence[Shape]) -> tuple[str, int]:
-    """What to ask the number of, and that number: a noun in the plural, or "are ..." of all objects."""
+def _countable(rng: random.Random, shapes: Sequence[Shape]) -> tuple[str, int | None]:
+    """What to ask the number of, and that number: a noun in the plural, or "are ..." of all objects.
+
+    The number is None where people would differ, since an object passes for such a one.
+    """
     one = rng.choice(shapes)
     form, color = one.form, one.color
     if rng.random() < 0.15:  # now and then for something that is not there, or is there by chance
         form, color = rng.choice(FORMS), rng.choice(COLOR_NAMES)
     thing = either(rng, "shape|object")
+    forms, colors = [s.form for s in shapes], [s.color for s in shapes]
     choice = rng.random()
     if choice < 0.28:
         things, number = plural(thing), len(shapes)
     elif choice < 0.5:
-        things, number = plural(form), sum(s.form == form for s in shapes)
+        things, number = plural(form), among(forms, form)
     elif choice < 0.68:
-        things, number = plural(f"{color} {thing}"), sum(s.color == color for s in shapes)
+        things, number = plural(f"{color} {thing}"), among(colors, color)
     elif choice < 0.84 or len(shapes) == 1:
-        things, number = plural(f"{color} {form}"), sum((s.form, s.color) == (form, color) for s in shapes)
+        things, number = plural(f"{color} {form}"), among([s.kind for s in shapes], f"{color} {form}")
     elif choice < 0.94:
-        things, number = _predicate(rng, shapes)
+        things, number = _predicate(rng, colors, forms)
     elif rng.random() < 0.5:
-        things, number = "different colors", len({s.color for s in shapes})
+        things, number = "different colors", different(colors)
     else:
-        things, number = "different kinds of shapes", len({s.form for s in shapes})
+        things, number = "different kinds of shapes", different(forms)
     return things, number
 
 
-def _predicate(rng: random.Random, shapes: Sequence[Shape]) -> tuple[str, int]:
+def _predicate(rng: random.Random, colors: Sequence[str], forms: Sequence[str]) -> tuple[str, int | None]:
     """Being of a colour or form, not being of it, or being of one of two."""
     by_color = rng.random() < 0.6
-    values = [s.color if by_color else s.form for s in shapes]
+    values = colors if by_color else forms
     names = sorted(set(values)) if len(set(values)) > 1 else COLOR_NAMES if by_color else FORMS
     one = rng.choice(values)
     pair = sorted((one, other(rng, names, one)))
     said = {name: name if by_color else plural(name) for name in (one, *pair)}
     choice = rng.random()
+    number = among(values, one)
     if choice < 0.3:
-        return f"are {said[one]}", values.count(one)
+        return f"are {said[one]}", number
     if choice < 0.65:
-        return f"are not {said[one]}", len(values) - values.count(one)
-    return f"are {said[pair[0]]} or {said[pair[1]]}", sum(value in pair for value in values)
+        return f"are not {said[one]}", None if number is None else len(values) - number
+    return f"are {said[pair[0]]} or {said[pair[1]]}", among(values, *pair)
 
 
 _COUNT = (
@@ -99,7 +108,9 @@ _COLORS = (
 )
 
 
-def _how_many(rng: random.Random, things: str, number: int) -> QA:
+def _how_many(rng: random.Random, things: str, number: int | None) -> QA | None:
+    if number is None:
+        return None
     if things.startswith("are "):
         question = f"How many {either(rng, '|shapes |objects |of them ')}{things}?"
     elif things == "different colors":
@@ -115,7 +126,7 @@ def _color_of(rng: random.Random, shapes: Sequence[Shape]) -> QA | None:
     by: dict[str, list[str]] = {}
     for shape in shapes:
         by.setdefault(shape.form, []).append(shape.color)
-    known = [(form, colors) for form, colors in by.items() if len(set(colors)) == 1]
+    known = [(form, colors) for form, colors in by.items() if len(set(colors)) == 1 and among([*by], form)]
     if len({s.color for s in shapes}) == 1 and rng.random() < 0.6:
         if len(shapes) == 1 and rng.random() < 0.3:
             question = either(rng, "What {0} is it?|What {0} is it?|What {0} is this {1}?|What's its {0}?")
@@ -134,7 +145,7 @@ def _color_of(rng: random.Random, shapes: Sequence[Shape]) -> QA | None:
 def _two_colors(rng: random.Random, shapes: Sequence[Shape], background: str) -> QA | None:
     """Both colours, where there are two; what is seen altogether only on white, which few would name."""
     names = [name for name in COLOR_NAMES if any(s.color == name for s in shapes)]
-    if len(names) != 2:
+    if len(names) != 2 or not apart(names):
         return None
     word = plural(color_word(rng))
     phrases = "What {0} are the shapes?|What {0} do the shapes have?|Which {0} do the objects have?"
@@ -156,7 +167,7 @@ def _form_of(rng: random.Random, shapes: Sequence[Shape]) -> QA | None:
             "|What shape do you see?",
         )
         return QA("vqa", question, shapes[0].called)
-    colors = once([s.color for s in shapes])
+    colors = single([s.color for s in shapes])
     if not colors:
         return None
     color = rng.choice(colors)
@@ -192,8 +203,8 @@ def _exists(rng: random.Random, shapes: Sequence[Shape]) -> QA:
             color = denied(rng, COLOR_NAMES, *(s.color for s in shapes))
         if level == 2 and len(shapes) > 1 and rng.random() < 0.5:  # both occur, but not together
             mixed = [(s.form, t.color) for s in shapes for t in shapes]
-            apart = [pair for pair in mixed if pair not in {(s.form, s.color) for s in shapes}]
-            form, color = rng.choice(apart) if apart else (form, color)
+            absent = [(f, c) for f, c in mixed if not any(passes(s.kind, f"{c} {f}") for s in shapes)]
+            form, color = rng.choice(absent) if absent else (form, color)
     noun = (form, f"{color} {either(rng, 'shape|object')}", f"{color} {form}")[level]
     negative = rng.random() < 0.4
     phrase = either(rng, _NEGATIVE if negative else _POSITIVE)
@@ -203,7 +214,7 @@ def _exists(rng: random.Random, shapes: Sequence[Shape]) -> QA:
 
 
 def _is_it(rng: random.Random, shapes: Sequence[Shape]) -> QA | None:
-    forms = once([s.form for s in shapes])
+    forms = single([s.form for s in shapes])
     if not forms:
         return None
     form = rng.choice(forms)
@@ -243,7 +254,7 @@ def ask(rng: random.Random, shapes: Sequence[Shape], background: str) -> tuple[Q
     if both := _two_colors(rng, shapes, background):
         found.insert(rng.randint(0, len(found)), both)
     counts = [_how_many(rng, *_countable(rng, shapes)) for _ in range(1 if len(shapes) == 1 else 3)]
-    found = [*counts, *shape_pairs.compare(rng, shapes)[:3], *found[:6]]
+    found = [*filter(None, counts), *shape_pairs.compare(rng, shapes)[:3], *found[:6]]
     unique = {qa.question: qa for qa in found if qa.question}
     worded = [QA(qa.task, casual(rng, question), qa.answers) for question, qa in unique.items()]
     return (_caption(shapes, background), *worded)
@@ -251,8 +262,8 @@ def ask(rng: random.Random, shapes: Sequence[Shape], background: str) -> tuple[Q
 
 def ask_counts(rng: random.Random, shapes: Sequence[Shape], most: int) -> tuple[QA, ...]:
     """Up to `most` counting questions on one scene, no two with the same noun phrase, at most two with 0."""
-    numbers = dict(_countable(rng, shapes) for _ in range(3 * most))
+    numbers = {things: n for things, n in (_countable(rng, shapes) for _ in range(3 * most)) if n is not None}
     absent = [things for things, number in numbers.items() if number == 0][2:]
     kept = [(things, number) for things, number in numbers.items() if things not in absent]
-    asked = [_how_many(rng, things, number) for things, number in kept[:most]]
+    asked = [qa for things, number in kept[:most] if (qa := _how_many(rng, things, number))]
     return tuple(QA(qa.task, casual(rng, str(qa.question)), qa.answers) for qa in asked)

@@ -12,12 +12,15 @@ from smola_demo.data import shape_pairs
 from smola_demo.data.row import QA
 from smola_demo.data.shape_names import (
     NUMBERS,
+    among,
+    apart,
     color_answers,
     color_word,
+    different,
     either,
     form_answers,
-    once,
     plural,
+    single,
     yes_no,
 )
 from smola_demo.data.shape_outlines import area, sides
@@ -93,7 +96,7 @@ def _places(across: int, down: int) -> tuple[str, ...]:
 
 
 def _where(rng: random.Random, shapes: Sequence[Shape]) -> QA | None:
-    forms = once([s.form for s in shapes])
+    forms = single([s.form for s in shapes])
     if not forms:
         return None
     form = rng.choice(forms)
@@ -109,10 +112,13 @@ def _where(rng: random.Random, shapes: Sequence[Shape]) -> QA | None:
 def _alike(rng: random.Random, shapes: Sequence[Shape]) -> QA | None:
     if len(shapes) < 2:
         return None
-    if rng.random() < 0.5:
-        same = len({s.color for s in shapes}) == 1
-        return QA("vqa", f"Are all the shapes the same {color_word(rng)}?", yes_no(same))
-    return QA("vqa", "Do all the objects have the same shape?", yes_no(len({s.form for s in shapes}) == 1))
+    by_color = rng.random() < 0.5
+    number = different([s.color if by_color else s.form for s in shapes])
+    if number is None:
+        return None
+    if by_color:
+        return QA("vqa", f"Are all the shapes the same {color_word(rng)}?", yes_no(number == 1))
+    return QA("vqa", "Do all the objects have the same shape?", yes_no(number == 1))
 
 
 def _more(rng: random.Random, shapes: Sequence[Shape]) -> QA | None:
@@ -122,6 +128,8 @@ def _more(rng: random.Random, shapes: Sequence[Shape]) -> QA | None:
     by = Counter(s.form for s in shapes)
     if len(set(by.values())) > 1 and rng.random() < 0.5:
         a, b = rng.sample(sorted(by), 2)
+        if not (among([*by], a) and among([*by], b)):
+            return None
         return QA("vqa", f"Are there more {plural(a)} than {plural(b)}?", yes_no(by[a] > by[b]))
     truth = rng.random() < 0.5
     limit = max(1, len(shapes) - rng.randint(1, 2)) if truth else min(10, len(shapes) + rng.randint(0, 1))
@@ -137,16 +145,18 @@ def _several(rng: random.Random, shapes: Sequence[Shape]) -> QA:
     return QA("vqa", f"Is there only one {thing}?", yes_no(len(shapes) == 1))
 
 
-def _exactly(rng: random.Random, shapes: Sequence[Shape]) -> QA:
+def _exactly(rng: random.Random, shapes: Sequence[Shape]) -> QA | None:
     """Whether there are so many and no more: the right number, or one beside it."""
     one = rng.choice(shapes)
     noun, number = rng.choice(
         (
             ("shape", len(shapes)),
-            (one.form, sum(s.form == one.form for s in shapes)),
-            (f"{one.color} {either(rng, 'shape|object')}", sum(s.color == one.color for s in shapes)),
+            (one.form, among([s.form for s in shapes], one.form)),
+            (f"{one.color} {either(rng, 'shape|object')}", among([s.color for s in shapes], one.color)),
         )
     )
+    if number is None:
+        return None
     truth = rng.random() < 0.5
     beside = number + 1 if number == 1 or (number < 10 and rng.random() < 0.5) else number - 1
     asked = number if truth else beside
@@ -156,8 +166,9 @@ def _exactly(rng: random.Random, shapes: Sequence[Shape]) -> QA:
 
 def _commonest(rng: random.Random, shapes: Sequence[Shape]) -> QA | None:
     thing = either(rng, f"shape|{color_word(rng)}")
-    top = Counter(s.form if thing == "shape" else s.color for s in shapes).most_common(2)
-    if len(top) < 2 or top[0][1] == top[1][1]:
+    values = [s.form if thing == "shape" else s.color for s in shapes]
+    top = Counter(values).most_common(2)
+    if len(top) < 2 or top[0][1] == top[1][1] or not apart(values):
         return None
     if thing == "shape":
         return QA("vqa", "What is the most common shape?", form_answers(top[0][0]))

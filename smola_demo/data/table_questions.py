@@ -32,10 +32,16 @@ def _start(question: str) -> str:
     return question[0].upper() + question[1:]
 
 
+def _cancelled(data: TableData) -> set[int]:
+    """The rows that do not take place: such a flight leaves at no time, whatever is printed."""
+    return {i for column in data.columns for i, cell in enumerate(column.cells) if cell == "cancelled"}
+
+
 def _look_up(rng: random.Random, data: TableData) -> QA:
     column, i = rng.choice(data.columns), rng.randrange(len(data.labels))
     row = data.labels[i]
-    if "ask" in column.phrases and rng.random() < 0.65:
+    takes_place = not column.values or i not in _cancelled(data)
+    if "ask" in column.phrases and rng.random() < 0.65 and takes_place:
         question = either(rng, column.phrases["ask"]).format(row=row)
     else:
         question = either(rng, _LOOK_UP).format(said=column.said, row=data.naming.format(row=row))
@@ -79,7 +85,7 @@ def _extreme(rng: random.Random, data: TableData) -> QA | None:
     )
     if rng.random() < 0.3:
         return QA("chart", f"What is the {word} {column.said}?", readings(column.cells[best]))
-    phrase = column.phrases.get("most" if most else "least", "")
+    phrase = "" if _cancelled(data) else column.phrases.get("most" if most else "least", "")
     if not phrase or rng.random() < 0.35:
         phrase = f"Which {data.noun} has the {word} {column.said}?"
     return QA("chart", either(rng, phrase), (data.labels[best],))
