@@ -36,7 +36,7 @@ def write_card(folder: str | Path, repo_id: str = "") -> Path:
     """
     folder = Path(folder)
     config, facts = read_config(folder)
-    groups = ", ".join(config.groups)
+    groups, held_out = ", ".join(config.groups), facts.get("dev_loss") or "not measured"
     terms = [f"- {line}" for line in facts.get("terms", [])]
     named = str(facts.get("base_model_name_or_path"))
     base = f"base_model: {named}\n" if "/" in named else ""  # the embedded one is no model of the hub
@@ -62,7 +62,7 @@ Omni-SMoLA experts (arXiv 2312.00968) for the backbone `{facts.get("base_model_n
 | steps, pictures seen | {facts.get("steps")}, {facts.get("samples")} |
 | seconds, pictures a second, device | {facts.get("seconds")}, {_rate(facts)}, {facts.get("device")} |
 | weights they were trained on | {facts.get("precision")} ({facts.get("compute")}) |
-| loss, held out (nats per answer token, each answer weighing √length) | {facts.get("dev_loss") or "not measured"} |
+| loss, held out (nats per answer token, each answer weighing √length) | {held_out} |
 | seed | {str(facts.get("seed")).strip("[]")} |
 
 {_losses(folder)}{_results(folder)}
@@ -129,7 +129,8 @@ def _losses(folder: Path) -> str:
     losses = " | ".join(f"{loss:.3f}" for _, loss in points)
     return f"""## Loss while training
 
-Mean since the column before; every {lines[0]["step"]} steps in `{LOG_NAME}`. Runs that were averaged follow one another.
+Mean since the column before; every {lines[0]["step"]} steps in `{LOG_NAME}`, where runs that were averaged
+follow one another.
 
 | up to step | {steps} |
 |{"---|" * (len(points) + 1)}

@@ -1,7 +1,7 @@
 """Experts that are the mean of several trained ones, a model soup (arXiv 2203.05482).
 
-It answers at the cost of one, and often better than each, where all went on from a common start: their weights
-then lie in one valley of the loss. Of unrelated experts a mean is nothing, and no file tells that.
+It answers at the cost of one, and often better than each, where all went on from a common start: their
+weights then lie in one valley of the loss. Of unrelated experts a mean is nothing, and no file tells that.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ def soup(experts: Sequence[str], out: str | Path) -> dict[str, Any]:
     Raises AdapterError for fewer than two, for damaged ones, and for ones of another shape or base than the
     first's; ExpertsError for ones that are not there.
     """
-    folders = [find_experts(name) for name in experts]
-    if len(folders) < 2 or None in folders:
+    folders = [folder for folder in map(find_experts, experts) if folder is not None]
+    if len(folders) < 2 or len(folders) < len(experts):
         raise AdapterError("a mean needs the folders of at least two trained experts")
-    read = [(Path(str(folder)), *read_config(str(folder))) for folder in folders]
+    read = [(folder, *read_config(folder)) for folder in folders]
     (first, config, facts), *others = read
     for folder, its_config, its_facts in others:
         if its_config != config:
@@ -47,12 +47,13 @@ def soup(experts: Sequence[str], out: str | Path) -> dict[str, Any]:
         if any(its_facts.get(key) != facts.get(key) for key in (BASE, "revision")):
             raise AdapterError(f"the experts in {folder} were made for another base than those in {first}")
     mean = _mean([folder for folder, *_ in read])
-    made = facts | {key: sum(its.get(key) or 0 for _, _, its in read) for key in ADDED_UP}
+    made: dict[str, Any] = facts | {key: sum(its.get(key) or 0 for _, _, its in read) for key in ADDED_UP}
+    averaged = [
+        {"name": folder.name, "sha256": file_sha256(folder / WEIGHTS_NAME), "run": its.get("run")}
+        for folder, _, its in read
+    ]
     made |= {
-        "averaged": [
-            {"name": folder.name, "sha256": file_sha256(folder / WEIGHTS_NAME), "run": its.get("run")}
-            for folder, _, its in read
-        ],
+        "averaged": averaged,
         "seed": [its.get("seed") for _, _, its in read],
         "data": _joined(read, "data"),
         "terms": _joined(read, "terms"),
@@ -66,7 +67,7 @@ def soup(experts: Sequence[str], out: str | Path) -> dict[str, Any]:
     return {
         "checkpoint": str(folder),
         **{key: made[key] for key in ADDED_UP},
-        "averaged": [{key: one[key] for key in ("name", "sha256")} for one in made["averaged"]],
+        "averaged": [{key: one[key] for key in ("name", "sha256")} for one in averaged],
     }
 
 
@@ -107,7 +108,7 @@ def _write_log(folders: Sequence[Path], out: Path) -> None:
     for folder in folders:
         log = folder / LOG_NAME
         told = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
-        before = lines[-1] if lines else {"step": 0, "seconds": 0}
+        before: dict[str, Any] = lines[-1] if lines else {"step": 0, "seconds": 0}
         lines += [
             line | {key: line[key] + before[key] for key in ("step", "seconds")}
             for line in map(json.loads, told)

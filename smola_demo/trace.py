@@ -121,7 +121,7 @@ class RoutingTrace:
         some = self.weight.sum(-1) > 0
         number = some.sum((2, 3))
         total = np.where(some, values, 0).sum((2, 3))
-        return np.divide(total, number, out=np.full(total.shape, np.nan), where=number > 0)
+        return np.where(number > 0, total / np.maximum(number, 1), np.nan)
 
     def save(self, path: str | Path) -> None:
         """Write as .npz (compressed, no pickle)."""
