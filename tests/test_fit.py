@@ -174,7 +174,12 @@ def test_the_best_precision_with_enough_of_a_picture_wins():
 @pytest.mark.parametrize(
     ("name", "gigabytes", "precision", "message"),
     [
-        ("Gemma-3-4B", 4, "auto", r"GB more than the 4.0 GB free: choose SmolVLM2-2.2B in nf4"),
+        (
+            "Gemma-3-4B",
+            4,
+            "auto",
+            r"GB more than the 4.0 GB free: choose HuggingFaceTB/SmolVLM2-2.2B-Instruct in nf4",
+        ),
         ("LLaVA-1.5-7B", 8, "bf16", r"with bfloat16 and pictures of 336 × 336 .*: choose nf4"),
         ("embedded", 0.1, "auto", "no smaller model that we know fits: free some memory"),
     ],
