@@ -328,7 +328,8 @@ def test_contexts_nest_and_are_restored_after_an_exception():
     assert adapter.call.step is None
     assert adapter._context is None
     adapter.model(ids[:1])  # a plain call makes its own facts again
-    assert adapter._context not in (None, inner)
+    assert adapter._context is not None
+    assert adapter._context is not inner
 
 
 def test_an_exception_inside_the_model_leaves_the_next_call_whole():
