@@ -11,7 +11,7 @@ from assembled import WIDTH, load, logits, named, tiny_model, use_tiny_parts
 from tiny import LAYERS, tiny_processor
 from tiny import tiny_model as any_tiny_model
 
-from smola_demo.backbone import store
+from smola_demo.backbone import quantization, store
 from smola_demo.backbone.connector import UNTRAINED
 from smola_demo.backbone.quantization import PrecisionError, choose, mixed_precision, pick_device
 
@@ -187,3 +187,13 @@ def test_generates_in_every_precision(precision):
 def test_training_is_mixed_only_where_a_cpu_has_bfloat16(monkeypatch, wanted, has, settled):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has)
     assert mixed_precision(wanted, torch.device("cpu")) == settled
+
+
+@pytest.mark.parametrize(("has", "lines"), [({"avx2": True}, 1), ({"avx512_bf16": True}, 0)])
+def test_an_emulated_bfloat16_is_warned_of_once(monkeypatch, caplog, has, lines):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has)
+    quantization._warn_of_emulation.cache_clear()
+    for wanted in ("bf16", "no", "bf16", "auto"):
+        mixed_precision(wanted, torch.device("cpu"))
+    assert len(caplog.messages) == lines
+    assert all("this CPU only emulates bfloat16" in line and '"auto"' in line for line in caplog.messages)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -118,14 +119,27 @@ def compute_dtype(device: torch.device) -> torch.dtype:
 def mixed_precision(wanted: str, device: torch.device) -> str:
     """What a training's "auto" comes to: "bf16" where the device has such products in hardware, else "no".
 
-    A CPU without them emulates them at a ninth of float32's speed.
+    A device without them emulates them, on a CPU at a tenth of float32's speed and less. A "bf16" asked for
+    by name is kept, since a run is rebuilt only by its own precision; one line of warning says what it costs.
     """
-    if wanted != "auto":
-        return wanted
     if device.type == "cuda":
-        return "bf16" if compute_dtype(device) == torch.bfloat16 else "no"
-    has = torch.cpu.get_capabilities()
-    return "bf16" if any(has.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")) else "no"
+        native = compute_dtype(device) == torch.bfloat16
+    else:
+        has = torch.cpu.get_capabilities()
+        native = any(has.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    if wanted == "auto":
+        return "bf16" if native else "no"
+    if wanted == "bf16" and not native:
+        _warn_of_emulation(device.type)
+    return wanted
+
+
+@cache  # once a process: a study asks for every batch
+def _warn_of_emulation(kind: str) -> None:
+    logging.getLogger(__name__).warning(
+        'this %s only emulates bfloat16, so training is many times slower: set "mixed_precision" to "auto"',
+        {"cpu": "CPU", "cuda": "GPU"}.get(kind, kind),
+    )
 
 
 def keep_exact(model: Any, device: torch.device) -> None:
