@@ -119,7 +119,7 @@ def compute_dtype(device: torch.device) -> torch.dtype:
 def mixed_precision(wanted: str, device: torch.device) -> str:
     """What a training's "auto" comes to: "bf16" where the device has such products in hardware, else "no".
 
-    A device without them emulates them, on a CPU at a tenth of float32's speed and less. A "bf16" asked for
+    A device without them emulates them, on a CPU at a ninth of float32's speed and less. A "bf16" asked for
     by name is kept, since a run is rebuilt only by its own precision; one line of warning says what it costs.
     """
     if device.type == "cuda":
