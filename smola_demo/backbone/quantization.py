@@ -119,7 +119,7 @@ def compute_dtype(device: torch.device) -> torch.dtype:
 def mixed_precision(wanted: str, device: torch.device) -> str:
     """What a training's "auto" comes to: "bf16" where the device has such products in hardware, else "no".
 
-    A device without them emulates them, on a CPU at a ninth of float32's speed and less. A "bf16" asked for
+    A device without them emulates them, on a CPU at a ninth of float32's speed or less. A "bf16" asked for
     by name is kept, since a run is rebuilt only by its own precision; one line of warning says what it costs.
     """
     if device.type == "cuda":
@@ -130,7 +130,7 @@ def mixed_precision(wanted: str, device: torch.device) -> str:
     if wanted == "auto":
         return "bf16" if native else "no"
     if wanted == "bf16" and not native:
-        _warn_of_emulation(device.type)
+        _warn_of_emulation("GPU" if device.type == "cuda" else "CPU")
     return wanted
 
 
@@ -138,7 +138,7 @@ def mixed_precision(wanted: str, device: torch.device) -> str:
 def _warn_of_emulation(kind: str) -> None:
     logging.getLogger(__name__).warning(
         'this %s only emulates bfloat16, so training is many times slower: set "mixed_precision" to "auto"',
-        {"cpu": "CPU", "cuda": "GPU"}.get(kind, kind),
+        kind,
     )
 
 
